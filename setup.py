@@ -1,0 +1,66 @@
+#!/usr/bin/env python
+"""
+d2_saliency: explanations for Detectron2's detectors.
+
+Detectron2 is not in install_requires on purpose: the index does not have it under its own name, so pip could
+not install it. tools/install_detectron2.py (run by ``make setup``) does where it is missing.
+"""
+
+import os
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+
+# Four wheels bring cv2 (opencv-python, opencv-contrib-python, both also -headless) and overwrite each other's
+# files. The headless one runs on servers without libGL. ``make setup`` names the one that is there already
+# and works, so that it stays.
+OPENCV = os.environ.get("D2_SALIENCY_OPENCV") or "opencv-python-headless>=4.6"
+
+
+def get_version() -> str:
+    """The version, read from the package without importing it (that would need torch and Detectron2)."""
+    text = (ROOT / "d2_saliency" / "__init__.py").read_text(encoding="utf-8")
+    return re.search(r'^__version__ = "(.+)"$', text, re.MULTILINE).group(1)
+
+
+def get_long_description() -> str:
+    readme = ROOT / "README.md"
+    return readme.read_text(encoding="utf-8") if readme.is_file() else ""
+
+
+setup(
+    name="d2_saliency",
+    version=get_version(),
+    description="Saliency maps for each of the five outputs (class, box) of Detectron2's detections",
+    long_description=get_long_description(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["d2_saliency", "d2_saliency.*"]),
+    package_data={"": ["*.html", "*.css", "*.js", "templates/*"]},
+    python_requires=">=3.10",
+    install_requires=[
+        "torch>=2.0",
+        "torchvision>=0.15",
+        "fvcore>=0.1.5",
+        "numpy>=1.22",
+        "scipy>=1.8",
+        OPENCV,
+        "Pillow>=9.1",
+        "matplotlib>=3.5",
+        "pycocotools>=2.0.4",
+        "safetensors>=0.3",
+        "jinja2>=3.0",
+        "tqdm>=4.60",
+    ],
+    extras_require={
+        # demo/app.py
+        "web": ["gradio>=4.0"],
+        # other libraries that the benchmarks and tests/peers compare with
+        "peers": ["captum>=0.6", "grad-cam>=1.4.8", "xaitk-saliency>=0.7"],
+        # make test, make quality
+        "dev": ["pytest>=7.0", "ruff==0.17.5"],
+    },
+)
