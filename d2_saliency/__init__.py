@@ -1,0 +1,35 @@
+"""d2_saliency: five saliency maps (class, x_min, y_min, x_max, y_max) for each of a Detectron2 model's detections."""
+
+# config
+from .config import add_saliency_config
+
+# data sets with known causes (registered by import)
+from . import data  # isort: skip
+
+# models and methods (registered by import)
+from .modeling import (
+    SALIENCY_HEAD_REGISTRY,
+    SaliencyHead,
+    build_explainable,
+    build_saliency_head,
+    explainable,
+    method_names,
+)
+
+# what they return
+from .structures import OUTPUTS, SaliencyMaps
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "OUTPUTS",
+    "SALIENCY_HEAD_REGISTRY",
+    "SaliencyHead",
+    "SaliencyMaps",
+    "add_saliency_config",
+    "build_explainable",
+    "build_saliency_head",
+    "data",
+    "explainable",
+    "method_names",
+]

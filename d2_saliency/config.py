@@ -1,0 +1,39 @@
+"""Config keys of d2_saliency: one node, ``MODEL.SALIENCY_HEAD``."""
+
+from detectron2.config import CfgNode as CN
+
+
+def add_saliency_config(cfg: CN) -> None:
+    """Add d2_saliency's keys with their defaults to a config. Call it before ``merge_from_file``."""
+    cfg.MODEL.SALIENCY_HEAD = CN()
+    head = cfg.MODEL.SALIENCY_HEAD
+    # Method: a name of SALIENCY_HEAD_REGISTRY.
+    head.NAME = "ODSmoothGrad"
+    # Detections with a score above this are explained (ODSmoothGrad's validation uses 0.9, SSGrad-CAM++'s 0.6).
+    head.SCORE_THRESH = 0.5
+    # At most this many detections of an image are explained, best scores first. 0: all of them.
+    head.MAX_INSTANCES = 20
+    # What "the class" means: "score" (ODSmoothGrad, second method: the output after softmax or sigmoid),
+    # "logit" (first method: before it) or "contrast" (logit of the class minus log-sum-exp of the other foreground
+    # logits: why this class and no other).
+    head.CLASS_TARGET = "score"
+    # Index of the class to explain instead of the predicted one; -1: the predicted one.
+    head.TARGET_CLASS = -1
+    # Seed of everything random in a method. The same seed gives the same maps, whatever the batch size.
+    head.SEED = 0
+    # Architecture that META_ARCHITECTURE: SaliencyGeneric makes explainable.
+    head.META_ARCHITECTURE = "GeneralizedRCNN"
+
+    # Noise passes, shared by every Smooth* method.
+    head.SMOOTHGRAD = CN()
+    # Number of noise passes n (ODSmoothGrad: 20).
+    head.SMOOTHGRAD.NUM_SAMPLES = 20
+    # Standard deviation of the noise as a share of (max - min) of the image's pixels (ODSmoothGrad: 0.05).
+    head.SMOOTHGRAD.SIGMA = 0.05
+    # A detection under noise is the same one if its class agrees and its IoU is above this (ODSmoothGrad: 0.7).
+    head.SMOOTHGRAD.IOU_THRESH = 0.7
+    # "detection": match what the detector outputs under noise (ODSmoothGrad);
+    # "index": no matching, follow the detection's own proposal or anchor through the noise.
+    head.SMOOTHGRAD.MATCH = "detection"
+    # Noise passes computed at once. Changes memory and time, not the result.
+    head.SMOOTHGRAD.BATCH_SIZE = 4

@@ -1,0 +1,25 @@
+from .meta_arch import (
+    SaliencyGeneric,
+    SaliencyMixin,
+    SaliencyRCNN,
+    SaliencyRetinaNet,
+    build_explainable,
+    explainable,
+)
+from .saliency_heads import SALIENCY_HEAD_REGISTRY, SaliencyHead, build_saliency_head, method_names
+from .targets import CLASS_TARGETS, instance_targets
+
+__all__ = [
+    "CLASS_TARGETS",
+    "SALIENCY_HEAD_REGISTRY",
+    "SaliencyGeneric",
+    "SaliencyHead",
+    "SaliencyMixin",
+    "SaliencyRCNN",
+    "SaliencyRetinaNet",
+    "build_explainable",
+    "build_saliency_head",
+    "explainable",
+    "instance_targets",
+    "method_names",
+]

@@ -1,0 +1,217 @@
+"""What every explainable architecture has in common: one forward that detects and explains, and the questions heads ask."""
+
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+
+import torch
+from detectron2.structures import ImageList, Instances
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...structures import OUTPUTS, SaliencyMaps
+from ..optimize import frozen_parameters
+from ..targets import instance_targets
+
+
+@dataclass
+class ForwardPass:
+    """
+    One run of a detector over a batch of B images.
+
+    Attributes:
+        images: B tensors (C, H, W), float, 0..255, the network inputs before pixel normalisation and padding.
+        features: level name -> (B, C, h, w), what the detections are read from. Its graph leads to ``images`` if
+            those require gradients. Empty for architectures that are only known by their ``Instances``.
+        instances: B ``Instances`` with N_b detections each, in pixels of the network input: the stock fields and the
+            architecture's provenance fields (the proposal or anchor that each detection was computed from).
+    """
+
+    images: List[Tensor]
+    features: Dict[str, Tensor]
+    instances: List[Instances]
+    results: Optional[List[Dict]] = None
+    """The stock output for the user, where ``run`` has it already."""
+
+    def select(self, index: int, keep: Tensor) -> "ForwardPass":
+        """The part of this pass that belongs to image ``index`` and its detections ``keep``."""
+        features = {name: f[index : index + 1] for name, f in self.features.items()}
+        return ForwardPass([self.images[index]], features, [self.instances[index][keep]])
+
+
+class FeatureWindow(NamedTuple):
+    """
+    The gradients of a detection's five outputs to one feature level; they are zero outside of this window.
+
+    Attributes:
+        level: key of ``ForwardPass.features``.
+        top, left: position of the window on the level, in cells.
+        gradient: (5, C, h, w).
+    """
+
+    level: str
+    top: int
+    left: int
+    gradient: Tensor
+
+
+class SaliencyMixin:
+    """
+    Makes a detector explain what it detects; comes before the stock architecture in the list of base classes.
+
+    In training mode, and without a saliency head, ``forward`` is the stock one. In eval mode it returns the stock
+    detections with the field ``pred_saliency`` (:class:`SaliencyMaps`) and whatever else the head adds.
+
+    An architecture says how it works through ``run``, ``outputs`` and ``postprocess``; it overrides
+    ``feature_gradients`` if it knows which part of which feature level a detection depends on.
+    """
+
+    knows_provenance = True
+    """Whether ``run`` can read the proposal or anchor of a detection again in another image."""
+
+    def forward(self, batched_inputs: List[Dict]):
+        """
+        Same input and output format as the stock architecture; ``instances`` have the additional fields.
+
+        Raises:
+            RuntimeError: under ``torch.inference_mode``, where no gradient exists.
+        """
+        if self.training or self.saliency_head is None:
+            return super().forward(batched_inputs)
+        if torch.is_inference_mode_enabled():
+            raise RuntimeError(
+                "Saliency maps need gradients, which torch.inference_mode() forbids; use torch.no_grad() instead."
+            )
+        device = next(self.parameters()).device
+        batched_inputs = [{**x, "image": x["image"].to(device)} for x in batched_inputs]
+        with torch.no_grad():
+            clean = self.run(batched_inputs)
+        with torch.enable_grad(), frozen_parameters(self):
+            explained = [self._explain_image(x, clean, b) for b, x in enumerate(batched_inputs)]
+        with torch.no_grad():
+            return self.postprocess(batched_inputs, clean, explained)
+
+    def _explain_image(self, batched_input: Dict, clean: ForwardPass, index: int) -> Dict:
+        """Fields that the head adds to the N detections of one image, empty maps where no map was asked for."""
+        head, instances = self.saliency_head, clean.instances[index]
+        keep = head.select(instances)
+        explained = head(self, batched_input, clean.select(index, keep))
+        num = len(instances)
+        fields = {}
+        for name, value in explained.items():
+            if isinstance(value, SaliencyMaps):
+                maps = SaliencyMaps.unexplained(num, value.image_size, value.device)
+                for i, m, region in zip(keep.tolist(), value.maps, value.regions):
+                    maps.maps[i], maps.regions[i] = m, region
+                fields[name] = maps
+            else:
+                fields[name] = value.new_full((num, *value.shape[1:]), -1).index_copy(0, keep, value)
+        return fields
+
+    def _preprocess(self, batched_inputs: List[Dict]) -> ImageList:
+        """
+        The architecture's own ``preprocess_image``, differentiable for any number of images.
+
+        Stock ``ImageList.from_tensors`` copies images of a batch into views of one tensor, which autograd refuses.
+        """
+        if len(batched_inputs) == 1 or not torch.is_grad_enabled():
+            return self.preprocess_image(batched_inputs)
+        singles = [self.preprocess_image([x]) for x in batched_inputs]
+        height, width = (max(s.tensor.shape[d] for s in singles) for d in (-2, -1))
+        padded = [F.pad(t, (0, width - t.shape[-1], 0, height - t.shape[-2])) for t in (s.tensor for s in singles)]
+        return ImageList(torch.cat(padded), [s.image_sizes[0] for s in singles])
+
+    # ---- what an architecture provides
+
+    def run(self, batched_inputs: List[Dict], instances: Optional[List[Instances]] = None) -> ForwardPass:
+        """
+        Run the detector; differentiable to the images that require gradients.
+
+        Args:
+            batched_inputs: dicts with "image" (C, H, W), as for ``forward``.
+            instances: detections (of another pass) whose proposals or anchors shall be read again in these images;
+                by default the detections of stock inference.
+        """
+        raise NotImplementedError
+
+    def outputs(self, forward_pass: ForwardPass) -> List[Instances]:
+        """The detections of a pass with ``raw_boxes``, ``class_logits``, ``class_probs`` that carry its graph."""
+        raise NotImplementedError
+
+    def postprocess(self, batched_inputs: List[Dict], clean: ForwardPass, fields: List[Dict]) -> List[Dict]:
+        """The stock output for a pass, with the given additional fields on the instances of each image."""
+        raise NotImplementedError
+
+    def feature_gradients(
+        self, forward_pass: ForwardPass, class_target: str
+    ) -> Optional[List[Iterator[List[FeatureWindow]]]]:
+        """
+        Exact gradients of the five outputs of every detection to ``forward_pass.features``.
+
+        Returns:
+            For each image an iterator over its detections; each item lists the windows outside of which the
+            detection's gradients are zero. None if the architecture has no fast exact way.
+        """
+        return None
+
+    # ---- what heads ask
+
+    def input_gradients(
+        self, forward_pass: ForwardPass, class_target: str = "score"
+    ) -> Iterator[Tuple[int, int, Tensor]]:
+        """
+        Gradients of the five outputs of every detection to the pixels of its image.
+
+        Backward passes are shared by the images of the batch, which do not depend on each other.
+
+        Args:
+            forward_pass: a pass whose images require gradients.
+            class_target: see :func:`instance_targets`.
+
+        Yields:
+            (b, i, gradient): image, detection, and a tensor (5, C, H, W).
+        """
+        per_image = self.feature_gradients(forward_pass, class_target)
+        if per_image is None:
+            backward = _backward_from_outputs(self.outputs(forward_pass), forward_pass.images, class_target)
+        else:
+            backward = _backward_from_features(per_image, forward_pass)
+        for i, members, gradients in backward:
+            for b in members:
+                yield b, i, gradients[b]
+
+
+def _backward_from_outputs(outputs: List[Instances], images: List[Tensor], class_target: str):
+    """Plain way: differentiate the outputs themselves. Yields (i, images that have a detection i, gradients)."""
+    targets = [instance_targets(instances, class_target) for instances in outputs]
+    if any(len(t) and not t.requires_grad for t in targets):
+        raise RuntimeError(
+            "The detections of this model carry no gradient (its forward detaches them or runs under no_grad), so "
+            "gradient methods cannot explain it; use a black-box method such as D-RISE."
+        )
+    for i in range(max(map(len, targets), default=0)):
+        members = [b for b, t in enumerate(targets) if i < len(t)]
+        per_output = [_grad([targets[b][i, k] for b in members], images) for k in range(len(OUTPUTS))]
+        yield i, members, [torch.stack(g) for g in zip(*per_output)]
+
+
+def _backward_from_features(per_image: List[Iterator[List[FeatureWindow]]], forward_pass: ForwardPass):
+    """Fast way: only the backbone is differentiated, and only the levels that a detection was read from."""
+    for i, windows_per_image in enumerate(zip_longest(*per_image)):
+        windows_per_image = dict(enumerate(windows_per_image))
+        members = [b for b, windows in windows_per_image.items() if windows is not None]
+        levels = sorted({w.level for b in members for w in windows_per_image[b]})
+        features = [forward_pass.features[level] for level in levels]
+        per_output = []
+        for k in range(len(OUTPUTS)):
+            cotangents = {level: torch.zeros_like(f) for level, f in zip(levels, features)}
+            for b in members:
+                for w in windows_per_image[b]:
+                    h, w_ = w.gradient.shape[-2:]
+                    cotangents[w.level][b, :, w.top : w.top + h, w.left : w.left + w_] += w.gradient[k]
+            per_output.append(_grad(features, forward_pass.images, list(cotangents.values())))
+        yield i, members, [torch.stack(g) for g in zip(*per_output)]
+
+
+def _grad(outputs, inputs, grad_outputs=None) -> Tuple[Tensor, ...]:
+    return torch.autograd.grad(outputs, inputs, grad_outputs, retain_graph=True, materialize_grads=True)

@@ -1,0 +1,77 @@
+"""Architectures that d2_saliency has never heard of, explained through the ``Instances`` they return."""
+
+from typing import Dict, List, Optional
+
+import torch
+from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.structures import Boxes, Instances
+
+from .base import ForwardPass, SaliencyMixin
+
+
+class SaliencyGenericMixin(SaliencyMixin):
+    """
+    Explains any model whose eval-mode ``forward`` takes Detectron2's input dicts and returns ``Instances`` with
+    ``pred_boxes``, ``scores`` and ``pred_classes``.
+
+    Gradient methods differentiate ``scores`` and ``pred_boxes`` as they come out of the model. What the model did to
+    them counts: a coordinate that it clipped to the image has a gradient of zero, and CLASS_TARGET "contrast" and
+    TARGET_CLASS are not available since the scores of other classes are not revealed.
+
+    Provenance field: ``output_index`` (N,), the position in the model's output.
+    """
+
+    knows_provenance = False
+
+    def run(self, batched_inputs: List[Dict], instances: Optional[List[Instances]] = None) -> ForwardPass:
+        results = super(SaliencyMixin, self).forward(batched_inputs)
+        found = [_in_input_pixels(r["instances"], x["image"].shape[-2:]) for r, x in zip(results, batched_inputs)]
+        if instances is not None:
+            found = [_pick(now, before) for now, before in zip(found, instances)]
+        return ForwardPass([x["image"] for x in batched_inputs], {}, found, results)
+
+    def outputs(self, forward_pass: ForwardPass) -> List[Instances]:
+        return forward_pass.instances
+
+    def postprocess(self, batched_inputs: List[Dict], clean: ForwardPass, fields: List[Dict]) -> List[Dict]:
+        for result, extra in zip(clean.results, fields):
+            for name, value in extra.items():
+                result["instances"].set(name, value)
+        return clean.results
+
+
+def _in_input_pixels(result: Instances, image_size) -> Instances:
+    """The three fields that every detector has, with boxes scaled from the output's size to the network input's."""
+    height, width = int(image_size[0]), int(image_size[1])
+    boxes = result.pred_boxes.tensor
+    scale = boxes.new_tensor([width / result.image_size[1], height / result.image_size[0]] * 2)
+    return Instances(
+        (height, width),
+        pred_boxes=Boxes((boxes * scale).detach()),
+        scores=result.scores,
+        pred_classes=result.pred_classes,
+        raw_boxes=boxes * scale,
+        output_index=torch.arange(len(result), device=boxes.device),
+    )
+
+
+def _pick(now: Instances, before: Instances) -> Instances:
+    """The same detections in another run on the same image."""
+    if len(before) and before.output_index.max() >= len(now):
+        raise RuntimeError(
+            "The model returned fewer detections when it ran on the same image again; it is not deterministic, so its "
+            "gradients cannot be assigned to detections."
+        )
+    picked = now[before.output_index]
+    if before.has("target_classes"):
+        picked.target_classes = before.target_classes
+    return picked
+
+
+@META_ARCH_REGISTRY.register()
+def SaliencyGeneric(cfg):
+    """Build ``MODEL.SALIENCY_HEAD.META_ARCHITECTURE`` and make it explainable through its ``Instances`` alone."""
+    from .build import as_generic  # build knows all architectures, this one among them
+
+    architecture = META_ARCH_REGISTRY.get(cfg.MODEL.SALIENCY_HEAD.META_ARCHITECTURE)
+    return as_generic(architecture(cfg), cfg)

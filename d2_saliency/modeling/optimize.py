@@ -1,0 +1,23 @@
+"""Less work for the same function."""
+
+from contextlib import contextmanager
+from typing import Iterator
+
+from torch import nn
+
+
+@contextmanager
+def frozen_parameters(model: nn.Module) -> Iterator[None]:
+    """
+    Leave the gradients of all parameters out of the backward passes inside (about half of their work).
+
+    ``requires_grad`` of every parameter is as before afterwards, also after an exception.
+    """
+    trained = [p for p in model.parameters() if p.requires_grad]
+    try:
+        for p in trained:
+            p.requires_grad_(False)
+        yield
+    finally:
+        for p in trained:
+            p.requires_grad_(True)

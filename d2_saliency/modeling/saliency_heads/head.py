@@ -1,0 +1,109 @@
+"""The contract of a saliency head."""
+
+import logging
+from abc import abstractmethod
+from typing import Dict, Union
+
+import torch
+from detectron2.config import configurable
+from detectron2.structures import Instances
+from torch import Tensor, nn
+
+from ...structures import SaliencyMaps
+from ..targets import CLASS_TARGETS
+
+logger = logging.getLogger(__name__)
+
+Fields = Dict[str, Union[SaliencyMaps, Tensor]]
+
+
+class SaliencyHead(nn.Module):
+    """
+    Turns the detections of one image into five saliency maps each.
+
+    A subclass implements :meth:`explain`. It asks the detector through ``run``, ``input_gradients`` and
+    ``feature_gradients`` (see :class:`SaliencyMixin`) and keeps no state between calls.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        class_target: str = "score",
+        target_class: int = -1,
+        score_thresh: float = 0.5,
+        max_instances: int = 20,
+        seed: int = 0,
+    ):
+        """
+        Args:
+            class_target: what the class map explains, see :func:`instance_targets`.
+            target_class: index of the class to explain; -1: the predicted one of each detection.
+            score_thresh: detections with a score above this are explained.
+            max_instances: at most this many of them, best scores first; 0: all.
+            seed: of everything random in the method.
+        """
+        super().__init__()
+        if class_target not in CLASS_TARGETS:
+            raise ValueError(f"MODEL.SALIENCY_HEAD.CLASS_TARGET is '{class_target}'; choose one of {CLASS_TARGETS}.")
+        self.class_target = class_target
+        self.target_class = target_class
+        self.score_thresh = score_thresh
+        self.max_instances = max_instances
+        self.seed = seed
+
+    @classmethod
+    def from_config(cls, cfg):
+        head = cfg.MODEL.SALIENCY_HEAD
+        return {
+            "class_target": head.CLASS_TARGET,
+            "target_class": head.TARGET_CLASS,
+            "score_thresh": head.SCORE_THRESH,
+            "max_instances": head.MAX_INSTANCES,
+            "seed": head.SEED,
+        }
+
+    @abstractmethod
+    def explain(self, detector, batched_input: Dict, clean) -> Fields:
+        """
+        Args:
+            detector: the :class:`SaliencyMixin` that found the detections.
+            batched_input: the image, as for the detector's forward.
+            clean: the detector's :class:`ForwardPass` on that image, without gradients; ``clean.instances[0]`` are the
+                N > 0 detections to explain.
+
+        Returns:
+            dict: "pred_saliency", the :class:`SaliencyMaps` of the detections, and other fields of length N for
+            ``Instances``, integers or floats >= 0.
+        """
+
+    def select(self, instances: Instances) -> Tensor:
+        """Indices of the detections to explain, best scores first."""
+        order = instances.scores.argsort(descending=True, stable=True)
+        order = order[instances.scores[order] > self.score_thresh]
+        return order[: self.max_instances] if self.max_instances > 0 else order
+
+    def forward(self, detector, batched_input: Dict, clean) -> Fields:
+        """:meth:`explain` for any number of detections, with its result checked."""
+        instances = clean.instances[0]
+        if not len(instances):
+            height, width = instances.image_size
+            return {"pred_saliency": SaliencyMaps.unexplained(0, (height, width), clean.images[0].device)}
+        if self.target_class >= 0:
+            instances.target_classes = torch.full_like(instances.pred_classes, self.target_class)
+        fields = self.explain(detector, batched_input, clean)
+        maps = fields["pred_saliency"]
+        if len(maps) != len(instances):
+            raise ValueError(f"{type(self).__name__} made {len(maps)} maps for {len(instances)} detections.")
+        maps.maps = [self._checked(m.detach().float(), i) for i, m in enumerate(maps.maps)]
+        return fields
+
+    def _checked(self, m: Tensor, index: int) -> Tensor:
+        if m.numel() and m.amin() < 0:
+            raise ValueError(f"{type(self).__name__} made a map with negative values.")
+        if m.isfinite().all():
+            return m
+        logger.warning(
+            f"{type(self).__name__}: the maps of detection {index} are not finite; such pixels are set to 0."
+        )
+        return m.nan_to_num(nan=0.0, posinf=0.0)

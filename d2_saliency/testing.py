@@ -1,0 +1,55 @@
+"""A detector whose gradients are known in closed form, to test methods without a network."""
+
+from typing import Dict, List
+
+import torch
+from detectron2.structures import Boxes, Instances
+from torch import Tensor, nn
+
+
+class ToyDetector(nn.Module):
+    """
+    A detector of K fixed objects that is linear in the pixels x (C, H, W):
+
+        logit_i  = <class_weight_i, x>,          score_i = sigmoid(logit_i)
+        box_i    = anchor_i + <box_weight_i, x>  for each of its four coordinates
+
+    so that d logit_i / dx = class_weight_i, d score_i / dx = score_i (1 - score_i) class_weight_i and
+    d box_i / dx = box_weight_i. It detects the objects with a score above ``score_thresh``, the best first.
+
+    Args:
+        anchors: (K, 4), pixels.
+        class_weights: (K, C, H, W).
+        box_weights: (K, 4, C, H, W).
+    """
+
+    def __init__(self, anchors: Tensor, class_weights: Tensor, box_weights: Tensor, score_thresh: float = 0.05):
+        super().__init__()
+        self.class_weights = nn.Parameter(class_weights)
+        self.box_weights = nn.Parameter(box_weights)
+        self.register_buffer("anchors", anchors)
+        self.score_thresh = score_thresh
+
+    @staticmethod
+    def random(num_objects: int = 3, height: int = 24, width: int = 32, seed: int = 0) -> "ToyDetector":
+        """Objects side by side, with weights small enough that noise moves boxes by a few pixels."""
+        generator = torch.Generator().manual_seed(seed)
+        x0 = torch.linspace(0, width * (num_objects - 1) / num_objects, num_objects) + 1
+        side = torch.full((num_objects,), width / num_objects - 2)
+        anchors = torch.stack([x0, torch.full_like(x0, 4.0), x0 + side, torch.full_like(x0, height - 4.0)], dim=1)
+        shape = (3, height, width)
+        class_weights = torch.randn(num_objects, *shape, generator=generator) * 1e-4
+        box_weights = torch.randn(num_objects, 4, *shape, generator=generator) * 1e-4
+        return ToyDetector(anchors, class_weights, box_weights).eval()
+
+    def forward(self, batched_inputs: List[Dict]) -> List[Dict]:
+        return [{"instances": self._detect(x["image"].float())} for x in batched_inputs]
+
+    def _detect(self, image: Tensor) -> Instances:
+        scores = (self.class_weights * image).sum((1, 2, 3)).sigmoid()
+        boxes = self.anchors + (self.box_weights * image).sum((2, 3, 4))
+        order = scores.argsort(descending=True)
+        order = order[scores[order] > self.score_thresh]
+        return Instances(
+            tuple(image.shape[-2:]), pred_boxes=Boxes(boxes[order]), scores=scores[order], pred_classes=order
+        )
