@@ -127,9 +127,7 @@ def _background(rng: np.random.Generator, height: int, width: int) -> Tuple[np.n
     return np.stack([luma + c for c in chroma], axis=2).astype(np.float32), grey
 
 
-def _paint_body(
-    image: np.ndarray, rng: np.random.Generator, obj: PlantedObject, background_grey: float
-) -> None:
+def _paint_body(image: np.ndarray, rng: np.random.Generator, obj: PlantedObject, background_grey: float) -> None:
     """Grey, textured, with a darker or lighter rim; a grey at least 30 levels off the background's mean."""
     grey = rng.uniform(45.0, 210.0)
     while abs(grey - background_grey) < 30:

@@ -1,0 +1,124 @@
+"""Writes maps and JSON: nothing is pickled, and no file is ever half written."""
+
+import json
+import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Iterator, Union
+
+import numpy as np
+import torch
+from detectron2.structures import Boxes, Instances
+
+from d2_saliency.structures import OUTPUTS, SaliencyMaps
+
+
+class OutputError(OSError):
+    """The output folder cannot be used; the message is one line that names it and says what to do."""
+
+
+@contextmanager
+def atomic_path(path: Union[str, Path]) -> Iterator[Path]:
+    """
+    A temporary path beside ``path`` that takes its place if the block ends well, and vanishes otherwise.
+
+    Raises:
+        OutputError: the folder cannot be made or written to.
+    """
+    path = Path(path)
+    # The suffix stays, because np.savez and Image.save go by it.
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    with output_errors(path.parent):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            os.replace(temporary, path)
+        finally:
+            if os.path.exists(temporary):
+                os.remove(temporary)
+
+
+def check_writable(folder: Union[str, Path]) -> None:
+    """Make the folder if it is missing and write to it: a run shall fail before its first hour, not after."""
+    with output_errors(folder):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+
+
+@contextmanager
+def output_errors(folder: Union[str, Path]) -> Iterator[None]:
+    """Turn any OSError of the block into an OutputError that names the folder."""
+    try:
+        yield
+    except OSError as e:
+        reason = e.strerror or str(e)
+        raise OutputError(f"Cannot write to {str(folder)!r} ({reason}): choose another output folder.") from e
+
+
+def write_json(path: Union[str, Path], content: Any) -> None:
+    """Write JSON atomically. Numbers that are not finite are not JSON: a ValueError, and nothing written."""
+    text = json.dumps(content, indent=1, allow_nan=False)
+    with atomic_path(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def save_maps(path: Union[str, Path], instances: Instances) -> None:
+    """
+    Save the maps and boxes of one image's detections; :func:`load_maps` reads them.
+
+    The arrays of the file, for N detections whose maps have the shapes (5, h_i, w_i):
+
+    - values: float16, all maps one after another, each divided by its peak, because gradients of 1e-6
+      would vanish in float16
+    - shapes: int32 (N, 2), (h_i, w_i); (0, 0) where a detection was not explained. Detection i has the
+      5 h_i w_i values that follow those of the detections before it.
+    - peaks: float32 (N, 5), the largest value of each map. Map = value x peak.
+    - regions: float32 (N, 4) and network_size: (height, width), as in :class:`SaliencyMaps`
+    - boxes: float32 (N, 4), scores: float32 (N,), classes: int64 (N,), and image_size: (height, width) of the
+      image that the boxes lie in
+    - num_matched: int64 (N,), if the method has it
+
+    Raises:
+        OutputError: the folder cannot be made or written to.
+    """
+    saliency = instances.pred_saliency.to("cpu")
+    scales = torch.where((saliency.peaks > 0) & saliency.peaks.isfinite(), saliency.peaks, torch.ones(()))
+    values = [(m / scale[:, None, None]).half().flatten() for m, scale in zip(saliency.maps, scales)]
+    arrays = {
+        "values": torch.cat(values) if values else torch.zeros(0, dtype=torch.float16),
+        "shapes": np.array([m.shape[-2:] for m in saliency.maps], dtype=np.int32).reshape(-1, 2),
+        "peaks": saliency.peaks,
+        "regions": saliency.regions,
+        "network_size": np.array(saliency.image_size),
+        "image_size": np.array(instances.image_size),
+        "boxes": instances.pred_boxes.tensor.detach().cpu(),
+        "scores": instances.scores.detach().cpu(),
+        "classes": instances.pred_classes.cpu(),
+    }
+    if instances.has("num_matched"):
+        arrays["num_matched"] = instances.num_matched.cpu()
+    with atomic_path(path) as temporary:
+        np.savez_compressed(temporary, **{name: np.asarray(array) for name, array in arrays.items()})
+
+
+def load_maps(path: Union[str, Path]) -> Instances:
+    """
+    What :func:`save_maps` saved, with the fields pred_boxes, scores, pred_classes, pred_saliency and, if it
+    was there, num_matched. Maps are float32, exact to 0.05 % (values above 6e-5 of a map's peak).
+    """
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {name: torch.from_numpy(file[name]) for name in file.files}
+    shapes = arrays["shapes"].tolist()
+    parts = arrays["values"].float().split([len(OUTPUTS) * h * w for h, w in shapes])
+    maps = [part.view(-1, h, w) if h * w else torch.zeros(len(OUTPUTS), h, w) for part, (h, w) in zip(parts, shapes)]
+    maps = [m * peak[:, None, None] for m, peak in zip(maps, arrays["peaks"])]
+    instances = Instances(tuple(arrays["image_size"].tolist()))
+    instances.pred_boxes = Boxes(arrays["boxes"])
+    instances.scores = arrays["scores"]
+    instances.pred_classes = arrays["classes"]
+    instances.pred_saliency = SaliencyMaps(maps, arrays["regions"], arrays["network_size"].tolist())
+    if "num_matched" in arrays:
+        instances.num_matched = arrays["num_matched"]
+    return instances

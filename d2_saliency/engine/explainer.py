@@ -1,0 +1,114 @@
+"""From an image to its explained detections, in the manner of Detectron2's DefaultPredictor."""
+
+from typing import Dict, List, Optional, Union
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode, get_cfg, instantiate
+from detectron2.data import MetadataCatalog
+from detectron2.data import transforms as T
+from torch import nn
+
+from ..config import add_saliency_config
+from ..modeling import build_explainable, explainable
+from .weights import find_weights, load_weights
+
+
+class DefaultExplainer:
+    """
+    Detect and explain the objects of one image, given as ``cv2.imread`` returns it. Like ``DefaultPredictor`` it
+
+    1. builds the model of a config, stock or ours, makes it explainable and loads ``MODEL.WEIGHTS``;
+    2. takes BGR images and converts them to ``INPUT.FORMAT``;
+    3. resizes them as ``INPUT.{MIN,MAX}_SIZE_TEST`` say;
+    4. takes one image and returns its result, not a batch;
+
+    and unlike it, it returns the explained detections only: those above ``MODEL.SALIENCY_HEAD.SCORE_THRESH``, at most
+    ``MAX_INSTANCES``, best scores first. For all of them, call the model.
+
+    Examples:
+        explainer = DefaultExplainer(cfg)
+        instances = explainer(cv2.imread("input.jpg"))["instances"]
+        instances.pred_saliency.resize(*instances.image_size)  # (N, 5, H, W)
+
+    Attributes:
+        model: the explaining model; set ``model.saliency_head`` for another method.
+        class_names: list[str] or None.
+    """
+
+    def __init__(self, cfg, saliency_cfg: Optional[CfgNode] = None, config_file: str = ""):
+        """
+        Args:
+            cfg: a CfgNode with the keys of :func:`add_saliency_config`, or a LazyConfig.
+            saliency_cfg: for a LazyConfig, a CfgNode whose ``MODEL.SALIENCY_HEAD`` says how to explain.
+            config_file: where the config is from; relative weights are also looked up beside it.
+        """
+        parts = _from_yaml(cfg, config_file) if isinstance(cfg, CfgNode) else _from_lazy(cfg, saliency_cfg, config_file)
+        self.model: nn.Module = parts["model"].eval()
+        self.augmentation: T.Augmentation = parts["augmentation"]
+        self.input_format: str = parts["input_format"]
+        self.class_names: Optional[List[str]] = parts["class_names"]
+        if self.input_format not in ("RGB", "BGR"):
+            raise ValueError(f"INPUT.FORMAT is '{self.input_format}'; 'RGB' and 'BGR' are supported.")
+
+    def __call__(self, original_image: np.ndarray) -> Dict:
+        """
+        Args:
+            original_image: (H, W, 3), uint8, BGR.
+
+        Returns:
+            dict: "instances" in coordinates of the original image, on the CPU, with ``pred_saliency``.
+        """
+        with torch.no_grad():
+            results = self.model([self.preprocess(original_image)])[0]
+        instances = results["instances"].to("cpu")
+        return {**results, "instances": instances[instances.pred_saliency.explained]}
+
+    def preprocess(self, original_image: np.ndarray) -> Dict:
+        """The input dict of the model for an image (H, W, 3), uint8, BGR."""
+        height, width = original_image.shape[:2]
+        image = original_image[:, :, ::-1] if self.input_format == "RGB" else original_image
+        augmented = T.AugInput(np.ascontiguousarray(image))
+        try:
+            self.augmentation(augmented)
+        except ValueError as e:  # Pillow's: a side became 0
+            raise ValueError(
+                f"An image of {width}x{height} pixels cannot be resized as INPUT.MIN_SIZE_TEST and MAX_SIZE_TEST say "
+                f"({e}); crop it."
+            ) from e
+        image = torch.as_tensor(augmented.image.astype("float32").transpose(2, 0, 1))
+        return {"image": image, "height": height, "width": width}
+
+
+def _from_yaml(cfg: CfgNode, config_file: str) -> Dict:
+    model = build_explainable(cfg)
+    load_weights(model, find_weights(cfg.MODEL.WEIGHTS, config_file))
+    return {
+        "model": model,
+        "augmentation": T.ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST),
+        "input_format": cfg.INPUT.FORMAT,
+        "class_names": _class_names(cfg.DATASETS.TEST),
+    }
+
+
+def _from_lazy(cfg, saliency_cfg: Optional[CfgNode], config_file: str) -> Dict:
+    if saliency_cfg is None:
+        saliency_cfg = get_cfg()
+        add_saliency_config(saliency_cfg)
+    device = saliency_cfg.MODEL.DEVICE
+    model = explainable(instantiate(cfg.model).to(device), saliency_cfg)
+    load_weights(model, find_weights(saliency_cfg.MODEL.WEIGHTS or cfg.train.init_checkpoint, config_file))
+    mapper = cfg.dataloader.test.mapper
+    return {
+        "model": model,
+        "augmentation": T.AugmentationList(list(instantiate(mapper.augmentations))),
+        "input_format": mapper.image_format,
+        "class_names": _class_names([cfg.dataloader.test.dataset.names]),
+    }
+
+
+def _class_names(datasets: Union[tuple, List]) -> Optional[List[str]]:
+    """Names from the first test set's metadata, if it is registered here."""
+    if not datasets or not isinstance(datasets[0], str):
+        return None
+    return MetadataCatalog.get(datasets[0]).get("thing_classes", None)

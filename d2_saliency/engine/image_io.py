@@ -1,0 +1,198 @@
+"""
+Any photo a person has -> the uint8 array a detector wants; which files to read; under which names to write.
+"""
+
+import glob
+import logging
+import os
+import re
+import unicodedata
+from pathlib import Path
+from typing import List, Sequence, Union
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+logger = logging.getLogger(__name__)
+
+IMAGE_SUFFIXES = frozenset(
+    ".avif .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tga .tif .tiff .webp".split()
+)
+"""Suffixes of images in a folder or a pattern, in lower case. A file that is named itself always counts."""
+
+RESERVED_NAMES = frozenset({"maps", "records", "inference"})
+"""Folders of an output folder that are not an image's."""
+
+MAX_NAME_LENGTH = 80  # file systems allow 255 bytes; suffixes and temporary names need some
+
+
+class ImageError(ValueError):
+    """An image that cannot be used; the message is one line that names the file and says what to do."""
+
+
+def read_image(path: Union[str, Path], format: str = "BGR") -> np.ndarray:
+    """
+    Read a photo as Detectron2 wants it: 8 bits, three colours, upright (EXIF rotation applied).
+
+    - Transparent pixels are laid on white.
+    - Of an animation or a file of many pages, the first is read.
+    - CMYK is converted without its colour profile, as Pillow does.
+    - Grey images of more than 8 bits are scaled, not clipped: see :func:`_to_8_bits`.
+
+    Args:
+        path: a file
+        format: "BGR" or "RGB"
+
+    Returns:
+        ndarray: uint8, (H, W, 3).
+
+    Raises:
+        ImageError: the file is missing, a folder, not an image, damaged or larger than Pillow's safety limit.
+    """
+    if format not in ("BGR", "RGB"):
+        raise ValueError(f"Image format must be 'BGR' or 'RGB', got {format!r}.")
+    _check_is_file(path)
+    shown = repr(str(path))  # on one line, whatever the name contains
+    try:
+        with Image.open(path) as image:
+            image.load()
+            rgb = _to_rgb(_upright(image, shown), shown)
+    except PermissionError as e:
+        raise ImageError(f"{shown} may not be read: change its permissions.") from e
+    except UnidentifiedImageError as e:
+        raise ImageError(f"{shown} is not an image that can be read: save it as JPEG or PNG.") from e
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e:
+        raise ImageError(f"{shown} has too many pixels to be safe ({e}): make it smaller first.") from e
+    except MemoryError as e:
+        raise ImageError(f"{shown} does not fit into memory: make it smaller first.") from e
+    except Exception as e:  # decoders report damage as whatever they ran into: OSError, SyntaxError, struct.error
+        raise ImageError(f"{shown} is damaged or incomplete ({_first_line(e)}): copy or save it again.") from e
+    pixels = np.asarray(rgb)
+    return np.ascontiguousarray(pixels[:, :, ::-1] if format == "BGR" else pixels)
+
+
+def list_images(inputs: Sequence[str]) -> List[Path]:
+    """
+    Files to read, in the order of the inputs, each once.
+
+    - A file is kept whatever its suffix: if it is no image, reading it says so.
+    - A folder stands for the images directly inside it (by suffix, ``IMAGE_SUFFIXES``; hidden files are
+      none), sorted by name. Folders inside it are not entered: ask for them with a pattern,
+      ``"folder/**/*.jpg"``.
+    - A pattern (``*``, ``?``, ``[...]``, ``**``) that is not itself a file stands for the images it matches,
+      sorted.
+
+    Raises:
+        ImageError: an input that does not exist, or a folder or pattern without an image.
+    """
+    if not inputs:
+        raise ImageError("No input image was given: name at least one file, folder or pattern.")
+    files = {}
+    for text in inputs:
+        for path in _expand(str(text)):
+            files.setdefault(os.path.abspath(path), path)
+    return list(files.values())
+
+
+def output_names(paths: Sequence[Union[str, Path]]) -> List[str]:
+    """
+    A folder name for the outputs of each image: the file's stem in plain ASCII (letters, digits, "-", "_").
+
+    Names differ from one another (on file systems that ignore case, too) and from ``RESERVED_NAMES``: the
+    second ``x`` is ``x_2``. The same paths in the same order give the same names, which is what resuming a
+    run needs.
+    """
+    names, taken = [], set(RESERVED_NAMES)
+    for path in paths:
+        stem = safe_name(Path(path).stem) or "image"
+        name, copy = stem, 1
+        while name.lower() in taken:
+            copy += 1
+            name = f"{stem}_{copy}"
+        taken.add(name.lower())
+        names.append(name)
+    return names
+
+
+def safe_name(text: str) -> str:
+    """``text`` as part of a file name: ASCII letters, digits, "-" and "_", at most 80; may be empty."""
+    ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", ascii_text)[:MAX_NAME_LENGTH].strip("_-")
+
+
+def _check_is_file(path: Union[str, Path]) -> None:
+    shown = repr(str(path))
+    if os.path.isdir(path):
+        raise ImageError(f"{shown} is a folder: name an image file.")
+    if not os.path.exists(path):
+        raise ImageError(f"{shown} does not exist: check the path.")
+    if not os.path.isfile(path):  # opening a pipe would wait for ever
+        raise ImageError(f"{shown} is not a regular file: name an image file.")
+    if os.path.getsize(path) == 0:
+        raise ImageError(f"{shown} is empty: copy it again.")
+
+
+def _upright(image: Image.Image, shown: str) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception as e:  # a damaged EXIF block (many kinds of error) must not cost the picture
+        logger.warning("%s: its EXIF data cannot be read (%s); it is not rotated.", shown, _first_line(e))
+        return image
+
+
+def _to_rgb(image: Image.Image, shown: str) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        grey = _to_8_bits(np.asarray(image), is_16_bits=image.mode.startswith("I;"))
+        return Image.fromarray(grey).convert("RGB")
+    if image.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        if image.getextrema()[3][0] < 255:
+            logger.info("%s has transparent pixels; they are laid on white.", shown)
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
+
+
+def _to_8_bits(values: np.ndarray, is_16_bits: bool) -> np.ndarray:
+    """
+    Grey values of more than 8 bits, shape (H, W), as uint8.
+
+    16-bit files have a fixed range, 0..65535. Files of 32-bit integers or floats do not say theirs: it is
+    taken to be the smallest of 0..1 (floats only), 0..255 and 0..65535 that holds all values, or else minimum
+    to maximum. Values that are not finite become 0.
+    """
+    low, high = 0.0, 65535.0
+    is_float = np.issubdtype(values.dtype, np.floating)
+    values = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    if not is_16_bits:
+        low, high = values.min(), values.max()
+        fitting = [top for top in ((1.0, 255.0, 65535.0) if is_float else (255.0, 65535.0)) if high <= top]
+        if low >= 0 and fitting:
+            low, high = 0.0, fitting[0]
+    span = (high - low) or 1.0  # a picture of one value
+    return np.rint((values - low) / span * 255).astype(np.uint8)
+
+
+def _expand(text: str) -> List[Path]:
+    path = Path(text).expanduser()
+    if path.is_dir():
+        found = [p for p in sorted(path.iterdir()) if _looks_like_image(p)]
+        if not found:
+            raise ImageError(f"Folder {text!r} has no images directly inside: name its files or use a pattern.")
+        return found
+    if path.exists():  # before patterns: "photo[1].jpg" may be a file
+        return [path]
+    if not glob.has_magic(text):
+        raise ImageError(f"{text!r} does not exist: check the path.")
+    found = [p for p in map(Path, sorted(glob.glob(str(path), recursive=True))) if _looks_like_image(p)]
+    if not found:
+        raise ImageError(f"No image matches {text!r}: check the pattern.")
+    return found
+
+
+def _looks_like_image(path: Path) -> bool:
+    # Hidden: "._x.jpg" is what macOS leaves beside x.jpg, and no image.
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

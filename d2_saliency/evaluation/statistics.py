@@ -1,0 +1,35 @@
+"""A mean that says how sure it is."""
+
+import math
+from typing import NamedTuple, Sequence
+
+import numpy as np
+from scipy.stats import bootstrap
+
+
+class Estimate(NamedTuple):
+    """Mean of ``count`` values with its bootstrap 95 % interval [low, high]; all nan where there are no values."""
+
+    mean: float
+    low: float
+    high: float
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.mean:.2f} [{self.low:.2f}, {self.high:.2f}]" if self.count else "-"
+
+
+def mean_with_interval(values: Sequence[float], seed: int = 0) -> Estimate:
+    """
+    Mean and percentile bootstrap interval (95 %, 2000 resamples). Values that are nan do not count.
+
+    One value has no interval but itself.
+    """
+    values = np.asarray([v for v in values if not math.isnan(v)], dtype=float)
+    if not len(values):
+        return Estimate(math.nan, math.nan, math.nan, 0)
+    if len(values) == 1 or np.ptp(values) == 0:
+        return Estimate(values[0], values[0], values[0], len(values))
+    rng = np.random.default_rng(seed)
+    interval = bootstrap((values,), np.mean, n_resamples=2000, method="percentile", rng=rng).confidence_interval
+    return Estimate(float(values.mean()), float(interval.low), float(interval.high), len(values))

@@ -1,0 +1,7 @@
+"""Saliency maps for people: pictures, panels and the HTML report."""
+
+from d2_saliency.visualization.html_report import write_report
+from d2_saliency.visualization.panel import draw_panel, save_panels
+from d2_saliency.visualization.saliency_visualizer import SaliencyVisualizer
+
+__all__ = ["SaliencyVisualizer", "draw_panel", "save_panels", "write_report"]

@@ -1,0 +1,169 @@
+"""The row "image | class | x_min | y_min | x_max | y_max" of a detection, as in Figure 2 of ODSmoothGrad."""
+
+from pathlib import Path
+from typing import Optional, Sequence, Tuple, Union
+
+import cv2
+import matplotlib
+import numpy as np
+import torch.nn.functional as F
+from detectron2.structures import Instances
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from d2_saliency.engine.bundle import atomic_path, output_errors
+from d2_saliency.engine.image_io import safe_name
+from d2_saliency.engine.results import class_name
+from d2_saliency.structures import OUTPUTS
+from d2_saliency.visualization.saliency_visualizer import (
+    BLUR,
+    COLOR_MAP,
+    EDGE_COLOR,
+    Line,
+    display_maps,
+    edge_line,
+    overlay,
+    select,
+)
+
+MIN_SIDE, MAX_SIDE = 256, 352  # pixels of the longer side of a picture in the panel
+MIN_CELL_WIDTH = 200  # room for titles over narrow pictures
+GAP, LINE = 8, 22  # pixels between cells, and of a line of text
+INK, WARNING = "#222222", "#b33c00"
+FONT = str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
+LEGEND = f"Colour and opacity: share of each map's own maximum, after a Gaussian blur (σ = {BLUR:.1%} of the diagonal)"
+
+
+def draw_panel(
+    image_bgr: np.ndarray,
+    instances: Instances,
+    i: int,
+    class_names: Optional[Sequence[str]] = None,
+    resized_map: Optional[Tensor] = None,
+) -> np.ndarray:
+    """
+    Draw the picture and the five maps of detection ``i`` side by side.
+
+    The box is thin and white in all of them, the edge that a map explains thick and cyan in its own. Under
+    each map is its raw peak (the unit of the method); how colours come from values is in
+    :mod:`.saliency_visualizer`, and in a line at the foot of the panel. A map that is zero everywhere is
+    crossed out and called so.
+
+    Args:
+        image_bgr: uint8, (H, W, 3), any size: pictures are reduced or magnified to 256..352 pixels
+        instances: detections in the coordinates of the image, with pred_saliency
+        i: index of the detection
+        class_names: None: classes are called by their number
+        resized_map: maps of this detection aligned with the image, (5, h, w), any resolution, if there already
+
+    Returns:
+        ndarray: uint8, (height, width, 3), RGB.
+    """
+    height, width = image_bgr.shape[:2]
+    detection = select(instances, i, (height, width))
+    size = _shown_size(height, width)
+    picture = cv2.resize(image_bgr, size[::-1], interpolation=cv2.INTER_AREA)[:, :, ::-1]
+    if resized_map is None:
+        maps = detection.pred_saliency.resize(*size)[0]
+    else:
+        maps = F.interpolate(resized_map[None].float(), size, mode="bilinear", antialias=True)[0]
+    shown = display_maps(maps.cpu().numpy())
+    box = detection.pred_boxes.tensor[0].numpy() * np.array([size[1] / width, size[0] / height] * 2)
+
+    name = class_name(int(detection.pred_classes[0]), class_names)
+    cells = [_cell(picture, box, name, f"score {float(detection.scores[0]):.1%}")]
+    explained = bool(detection.pred_saliency.explained[0])
+    for output, values, peak in zip(OUTPUTS, shown, detection.pred_saliency.peaks[0].tolist()):
+        if values.any():
+            edge = None if output == "class" else edge_line(box, output)
+            cells.append(_cell(overlay(picture, values), box, output, f"peak {peak:.2g}", edge))
+        else:
+            reason = ("zero map" if peak == 0 else "not finite") if explained else "not explained"
+            cells.append(_cell(_crossed_out(picture), box, output, reason, color=WARNING))
+    return _join(cells)
+
+
+def save_panels(
+    folder: Union[str, Path],
+    image_bgr: np.ndarray,
+    instances: Instances,
+    class_names: Optional[Sequence[str]] = None,
+) -> None:
+    """
+    Write the panel of every explained detection to ``folder`` as ``<index>_<class>.png``, in place of any others.
+
+    Raises:
+        OutputError: the folder cannot be made or written to.
+    """
+    with output_errors(folder):
+        for old in Path(folder).glob("[0-9]*_*.png"):  # of a run with other detections
+            old.unlink()
+    for i in instances.pred_saliency.explained.nonzero().flatten().tolist():
+        panel = Image.fromarray(draw_panel(image_bgr, instances, i, class_names))
+        name = safe_name(class_name(int(instances.pred_classes[i]), class_names))
+        with atomic_path(Path(folder) / f"{i}_{name}.png") as temporary:
+            panel.save(temporary)
+
+
+def _shown_size(height: int, width: int) -> Tuple[int, int]:
+    longer = max(height, width)
+    factor = min(max(longer, MIN_SIDE), MAX_SIDE) / longer
+    return max(1, round(height * factor)), max(1, round(width * factor))
+
+
+def _crossed_out(picture: np.ndarray) -> np.ndarray:
+    height, width = picture.shape[:2]
+    grey = Image.fromarray((picture.mean(axis=2) * 0.5 + 110).astype(np.uint8)).convert("RGB")
+    draw = ImageDraw.Draw(grey)
+    draw.line([(0, 0), (width - 1, height - 1)], fill=WARNING, width=3)
+    draw.line([(0, height - 1), (width - 1, 0)], fill=WARNING, width=3)
+    return np.asarray(grey)
+
+
+def _cell(
+    picture: np.ndarray,
+    box: np.ndarray,
+    title: str,
+    caption: str,
+    edge: Optional[Line] = None,
+    color: str = INK,
+) -> Image.Image:
+    """One picture with its box on white, a line of text above and one, of the given colour, below."""
+    height, width = picture.shape[:2]
+    shown = Image.fromarray(np.ascontiguousarray(picture))
+    draw = ImageDraw.Draw(shown)
+    # Inside the picture, also where the box ends at its border; dark under light is seen on any photo.
+    x0, y0, x1, y1 = np.clip(box, 0, [width - 1, height - 1] * 2).tolist()
+    draw.rectangle([x0, y0, x1, y1], outline="black", width=2)
+    draw.rectangle([x0, y0, x1, y1], outline="white", width=1)
+    if edge is not None:
+        points = [(min(max(x, 1), width - 2), min(max(y, 1), height - 2)) for x, y in zip(*edge)]
+        draw.line(points, fill=EDGE_COLOR, width=3)
+    cell = Image.new("RGB", (max(width, MIN_CELL_WIDTH), height + 2 * LINE), "white")
+    cell.paste(shown, ((cell.width - width) // 2, LINE))
+    _write(cell, 0, title, INK)
+    _write(cell, height + LINE, caption, color)
+    return cell
+
+
+def _join(cells: Sequence[Image.Image]) -> np.ndarray:
+    width, height = cells[0].size
+    panel = Image.new("RGB", (len(cells) * (width + GAP) + GAP, height + LINE + 2 * GAP), "white")
+    for column, cell in enumerate(cells):
+        panel.paste(cell, (GAP + column * (width + GAP), GAP))
+    bar = Image.fromarray(np.repeat(COLOR_MAP[None], 10, axis=0))
+    draw, font, y = ImageDraw.Draw(panel), ImageFont.truetype(FONT, 13), height + GAP
+    draw.text((GAP, y), "0", fill=INK, font=font)
+    panel.paste(bar, (GAP + 12, y + 4))
+    draw.text((GAP + 12 + bar.width + 4, y), "1", fill=INK, font=font)
+    draw.text((GAP + bar.width + 40, y), LEGEND, fill=INK, font=font)
+    return np.asarray(panel)
+
+
+def _write(cell: Image.Image, y: int, text: str, color: str) -> None:
+    """A centred line of text, shortened to the width of the cell."""
+    text = "".join(character if character.isprintable() else " " for character in text)
+    font = ImageFont.truetype(FONT, 14)
+    while font.getlength(text) > cell.width and len(text) > 1:
+        text = text[:-2].rstrip() + "…"
+    ImageDraw.Draw(cell).text(((cell.width - font.getlength(text)) / 2, y + 2), text, fill=color, font=font)

@@ -1,0 +1,146 @@
+import base64
+import html
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from detectron2.structures import Boxes, Instances
+from PIL import Image
+
+from d2_saliency.engine.results import ResultsWriter, run_info
+from d2_saliency.structures import SaliencyMaps
+from d2_saliency.visualization import write_report
+from d2_saliency.visualization.html_report import ReportError
+
+EVIL = "</script><script>alert('x')</script><img src=x onerror=alert(1)>"
+IMAGE = np.full((60, 80, 3), 128, np.uint8)
+
+
+def make_instances(maps):
+    instances = Instances(IMAGE.shape[:2])
+    instances.pred_boxes = Boxes(torch.tensor([[10.0, 20.0, 50.0, 40.0]] * len(maps)).view(-1, 4))
+    instances.scores = torch.full((len(maps),), 0.97)
+    instances.pred_classes = torch.zeros(len(maps), dtype=torch.int64)
+    instances.pred_saliency = SaliencyMaps(maps, torch.tensor([[0, 0, 80, 60]] * len(maps)), (60, 80))
+    instances.num_matched = torch.full((len(maps),), 13)
+    return instances
+
+
+@pytest.fixture()
+def writer(tmp_path):
+    return ResultsWriter(tmp_path, run_info(f"explain {EVIL}", "A: 1", "ODSmoothGrad", 0, EVIL, num_samples=20))
+
+
+def add(writer, maps, name="x", file="photos/x.jpg", class_name="dog"):
+    writer.add_image(name, "d", file, IMAGE, make_instances(maps), [class_name], 1.5)
+
+
+def report(writer):
+    """Text of the report and the data of its images."""
+    writer.finish()
+    text = write_report(writer.output_dir).read_text(encoding="utf-8")
+    return text, [json.loads(data) for data in re.findall(r'<script type="application/json">(.*?)</script>', text)]
+
+
+def decode(uri):
+    kind, data = uri.split(",")
+    assert kind == "data:image/jpeg;base64"
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))).astype(int)
+
+
+class TestContent:
+    def test_picture_detections_and_maps(self, writer):
+        maps = torch.zeros(5, 60, 80)
+        for k in range(4):  # the last one is zero
+            maps[k, 12 * k : 12 * k + 12] = 10.0 ** (-3 * k)
+        add(writer, [maps, torch.zeros(5, 0, 0)])
+        (data,) = report(writer)[1]
+        assert (data["file"], data["width"], data["height"], data["seconds"]) == ("photos/x.jpg", 80, 60, 1.5)
+        assert np.abs(decode(data["picture"]) - 128).max() < 3 and data["mapSize"] == [60, 80]
+        first, second = data["detections"]
+        assert (first["class_name"], first["num_matched"], first["num_samples"]) == ("dog", 13, 20)
+        assert first["flags"] == ["zero map: y_max"] and first["box"] == [10, 20, 50, 40]
+        assert second["maps"] is None and not second["explained"]
+        strips = decode(first["maps"]).reshape(5, 60, 80)
+        for k in range(5):
+            inside = np.zeros(60, bool)
+            inside[12 * k + 2 : 12 * k + 10] = k < 4
+            outside = np.ones(60, bool)
+            outside[max(12 * k - 8, 0) : 12 * k + 20] = k == 4
+            assert not inside.any() or strips[k, inside].min() > 240
+            assert strips[k, outside].max() < 12
+
+    def test_command_errors_and_counts(self, writer):
+        writer.add_error("bad", "photos/bad.jpg", "'photos/bad.jpg' is damaged: copy it again.")
+        add(writer, [torch.ones(5, 1, 1)])
+        text = html.unescape(report(writer)[0])
+        for part in (
+            "explain <",
+            "1 image, 1 detection,",
+            "1 image failed",
+            "'photos/bad.jpg' is damaged",
+            "ODSmoothGrad",
+        ):
+            assert part in text or part.replace("<", "") in text
+
+    def test_no_images_and_no_detections(self, writer):
+        assert report(writer)[1] == []
+        add(writer, [])
+        assert report(writer)[1][0]["detections"] == []
+
+
+class TestSafety:
+    def test_everything_from_outside_is_escaped(self, writer):
+        add(writer, [torch.ones(5, 1, 1)], file=f"{EVIL}.jpg", class_name=EVIL)
+        writer.add_error("bad", f"{EVIL}.png", EVIL)
+        text, (data,) = report(writer)
+        assert "alert('x')" not in text and "<img src=x" not in text
+        assert data["file"] == f"{EVIL}.jpg" and data["detections"][0]["class_name"] == EVIL
+
+    def test_needs_no_network(self, writer):
+        add(writer, [torch.ones(5, 1, 1)])
+        text, _ = report(writer)
+        assert not re.search(r"https?://|//cdn|@import|<link|<iframe", text)
+        assert all(uri.startswith("data:") for uri in re.findall(r'(?:src|href)="([^"#][^"]*)"', text))
+        assert "default-src 'none'" in text
+
+    def test_file_name_that_is_no_text(self, writer):
+        add(writer, [torch.ones(5, 1, 1)], file="\udcff.jpg")
+        assert "?.jpg" in report(writer)[0]
+
+
+class TestRobustness:
+    def test_missing_maps_and_picture_are_reported(self, writer):
+        add(writer, [torch.ones(5, 1, 1)])
+        (writer.output_dir / "maps/x.npz").write_bytes(b"PK half a file")
+        (writer.output_dir / "x/image.jpg").unlink()
+        (data,) = report(writer)[1]
+        assert data["detections"][0]["maps"] is None
+        assert [warning[:20] for warning in data["warnings"]] == [
+            "The picture cannot b",
+            "The maps cannot be s",
+        ]
+
+    def test_report_is_written_anew(self, writer):
+        add(writer, [torch.ones(5, 1, 1)], "a")
+        report(writer)
+        add(writer, [torch.ones(5, 1, 1)], "b")
+        assert len(report(writer)[1]) == 2
+
+    def test_many_images_stay_small(self, writer, monkeypatch):
+        monkeypatch.setattr("d2_saliency.visualization.html_report.MIN_MAP_SIDE", 8)
+        monkeypatch.setattr("d2_saliency.visualization.html_report.MAP_PIXELS", 3 * 5 * 20**2)
+        for name in "abc":
+            add(writer, [torch.rand(5, 60, 80)], name)
+        assert [data["mapSize"] for data in report(writer)[1]] == [[15, 20]] * 3
+
+    @pytest.mark.parametrize("content", [None, "{half"])
+    def test_folder_without_results(self, tmp_path, content):
+        if content:
+            (tmp_path / "results.json").write_text(content)
+        with pytest.raises(ReportError, match=r"results\.json.*explain some images first"):
+            write_report(tmp_path)
+        assert not (tmp_path / "index.html").exists()
