@@ -41,8 +41,8 @@ def parse_args() -> argparse.Namespace:
         nargs="+",
         metavar="PATH",
         default=[str(ROOT / "demo" / "images")],
-        help="image files, folders of images, or quoted patterns such as 'photos/*.jpg'; any size, EXIF rotation, grey, "
-        "RGBA and 16 bits are understood (default: the bundled images)",
+        help="image files, folders of images, or quoted patterns such as 'photos/*.jpg'; any size, EXIF rotation, "
+        "grey, RGBA and 16 bits are understood (default: the bundled images)",
     )
     parser.add_argument(
         "--output", metavar="DIR", default="output/explain", help="folder for the results (default: %(default)s)"

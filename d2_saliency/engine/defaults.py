@@ -116,8 +116,8 @@ def find_config(name: str) -> Tuple[str, bool]:
         return model_zoo.get_config_file(name), True
     except RuntimeError:
         raise ConfigError(
-            f"There is no config '{name}', neither as a file nor in Detectron2's model zoo. Name a .yaml or .py file, or "
-            "for example COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml."
+            f"There is no config '{name}', neither as a file nor in Detectron2's model zoo. Name a .yaml or .py file, "
+            "or for example COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml."
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""Noise passes: the detector on noisy copies of an image, with its detections found again. Shared by Smooth* methods."""
+"""Noise passes: the detector on noisy copies of an image, its detections found again. For all Smooth* methods."""
 
 from typing import Dict, Iterator, List, NamedTuple, Tuple
 

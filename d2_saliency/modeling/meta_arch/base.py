@@ -1,4 +1,4 @@
-"""What every explainable architecture has in common: one forward that detects and explains, and the questions heads ask."""
+"""What every explainable architecture has in common: a forward that explains, and the questions that heads ask."""
 
 from dataclasses import dataclass
 from itertools import zip_longest

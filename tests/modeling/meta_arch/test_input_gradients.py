@@ -28,7 +28,7 @@ def test_equal_autograd_of_the_stock_model(stock_detector, demo_image, name, cla
     forward_pass = model.run([{"image": image}])
     forward_pass.instances = [forward_pass.instances[0][:2]]
     seen = 0
-    for b, i, gradient in model.input_gradients(forward_pass, class_target):
+    for _, i, gradient in model.input_gradients(forward_pass, class_target):
         expected = naive.gradients(stock, image.detach(), forward_pass.instances[0].scores[i], class_target)
         for ours, theirs in zip(gradient, expected):
             assert relative_error(ours, theirs) <= 1e-4
