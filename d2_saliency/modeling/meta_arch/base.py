@@ -1,6 +1,6 @@
 """What every explainable architecture has in common: a forward that explains, and the questions that heads ask."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 
@@ -23,12 +23,14 @@ class ForwardPass:
         images: B tensors (C, H, W), float, 0..255, the network inputs before pixel normalisation and padding.
         features: level name -> (B, C, h, w), what the detections are read from. Its graph leads to ``images`` if
             those require gradients. Empty for architectures that are only known by their ``Instances``.
+        padded_size: (height, width) that the batch of images was padded to, in pixels.
         instances: B ``Instances`` with N_b detections each, in pixels of the network input: the stock fields and the
             architecture's provenance fields (the proposal or anchor that each detection was computed from).
     """
 
     images: List[Tensor]
     features: Dict[str, Tensor]
+    padded_size: Tuple[int, int]
     instances: List[Instances]
     results: Optional[List[Dict]] = None
     """The stock output for the user, where ``run`` has it already."""
@@ -36,7 +38,7 @@ class ForwardPass:
     def select(self, index: int, keep: Tensor) -> "ForwardPass":
         """The part of this pass that belongs to image ``index`` and its detections ``keep``."""
         features = {name: f[index : index + 1] for name, f in self.features.items()}
-        return ForwardPass([self.images[index]], features, [self.instances[index][keep]])
+        return ForwardPass([self.images[index]], features, self.padded_size, [self.instances[index][keep]])
 
 
 class FeatureWindow(NamedTuple):
@@ -142,46 +144,66 @@ class SaliencyMixin:
         """The stock output for a pass, with the given additional fields on the instances of each image."""
         raise NotImplementedError
 
-    def feature_gradients(
-        self, forward_pass: ForwardPass, class_target: str
-    ) -> Optional[List[Iterator[List[FeatureWindow]]]]:
+    def source_boxes(self, instances: Instances) -> Tensor:
+        """
+        The boxes (N, 4), in pixels of the network input, that detections were computed from: RoIs or anchors.
+
+        Where an architecture does not reveal them, the detected boxes.
+        """
+        return instances.pred_boxes.tensor
+
+    def feature_gradients(self, forward_pass: ForwardPass, class_target: str) -> List[Iterator[List[FeatureWindow]]]:
         """
         Exact gradients of the five outputs of every detection to ``forward_pass.features``.
 
+        This default makes five backward passes for each detection; architectures that know better override it.
+
         Returns:
             For each image an iterator over its detections; each item lists the windows outside of which the
-            detection's gradients are zero. None if the architecture has no fast exact way.
+            detection's gradients are zero.
         """
-        return None
+        leaves = {name: f.detach().requires_grad_() for name, f in forward_pass.features.items()}
+        outputs = self.outputs(replace(forward_pass, features=leaves))
+        targets = [instance_targets(instances, class_target) for instances in outputs]
+        return [_whole_level_windows(t, b, leaves) for b, t in enumerate(targets)]
 
     # ---- what heads ask
 
     def input_gradients(
-        self, forward_pass: ForwardPass, class_target: str = "score"
+        self, forward_pass: ForwardPass, class_target: str = "score", layer: Optional[Tensor] = None
     ) -> Iterator[Tuple[int, int, Tensor]]:
         """
-        Gradients of the five outputs of every detection to the pixels of its image.
+        Gradients of the five outputs of every detection to the pixels of its image, or to a layer's output.
 
         Backward passes are shared by the images of the batch, which do not depend on each other.
 
         Args:
             forward_pass: a pass whose images require gradients.
             class_target: see :func:`instance_targets`.
+            layer: output (B, C, h, w) of a layer during that pass, to take the place of the pixels.
 
         Yields:
-            (b, i, gradient): image, detection, and a tensor (5, C, H, W).
+            (b, i, gradient): image, detection, and a tensor (5, C, H, W) or (5, C, h, w).
         """
-        per_image = self.feature_gradients(forward_pass, class_target)
-        if per_image is None:
-            backward = _backward_from_outputs(self.outputs(forward_pass), forward_pass.images, class_target)
+        inputs = forward_pass.images if layer is None else [layer]
+        if forward_pass.features:
+            backward = _backward_from_features(self.feature_gradients(forward_pass, class_target), forward_pass, inputs)
         else:
-            backward = _backward_from_features(per_image, forward_pass)
+            backward = _backward_from_outputs(self.outputs(forward_pass), inputs, class_target)
         for i, members, gradients in backward:
             for b in members:
-                yield b, i, gradients[b]
+                yield b, i, gradients[b] if layer is None else gradients[0][:, b]
 
 
-def _backward_from_outputs(outputs: List[Instances], images: List[Tensor], class_target: str):
+def _whole_level_windows(targets: Tensor, b: int, leaves: Dict[str, Tensor]) -> Iterator[List[FeatureWindow]]:
+    """For each row of ``targets`` (N, 5) the levels it depends on, whole, with its gradients to image ``b``."""
+    for outputs in targets:
+        gradients = zip(*(_grad(y, list(leaves.values())) for y in outputs))
+        levels = ((name, torch.stack([g[b] for g in per_output])) for name, per_output in zip(leaves, gradients))
+        yield [FeatureWindow(name, 0, 0, g) for name, g in levels if g.any()]
+
+
+def _backward_from_outputs(outputs: List[Instances], inputs: List[Tensor], class_target: str):
     """Plain way: differentiate the outputs themselves. Yields (i, images that have a detection i, gradients)."""
     targets = [instance_targets(instances, class_target) for instances in outputs]
     if any(len(t) and not t.requires_grad for t in targets):
@@ -191,11 +213,13 @@ def _backward_from_outputs(outputs: List[Instances], images: List[Tensor], class
         )
     for i in range(max(map(len, targets), default=0)):
         members = [b for b, t in enumerate(targets) if i < len(t)]
-        per_output = [_grad([targets[b][i, k] for b in members], images) for k in range(len(OUTPUTS))]
+        per_output = [_grad([targets[b][i, k] for b in members], inputs) for k in range(len(OUTPUTS))]
         yield i, members, [torch.stack(g) for g in zip(*per_output)]
 
 
-def _backward_from_features(per_image: List[Iterator[List[FeatureWindow]]], forward_pass: ForwardPass):
+def _backward_from_features(
+    per_image: List[Iterator[List[FeatureWindow]]], forward_pass: ForwardPass, inputs: List[Tensor]
+):
     """Fast way: only the backbone is differentiated, and only the levels that a detection was read from."""
     for i, windows_per_image in enumerate(zip_longest(*per_image)):
         windows_per_image = dict(enumerate(windows_per_image))
@@ -209,7 +233,7 @@ def _backward_from_features(per_image: List[Iterator[List[FeatureWindow]]], forw
                 for w in windows_per_image[b]:
                     h, w_ = w.gradient.shape[-2:]
                     cotangents[w.level][b, :, w.top : w.top + h, w.left : w.left + w_] += w.gradient[k]
-            per_output.append(_grad(features, forward_pass.images, list(cotangents.values())))
+            per_output.append(_grad(features, inputs, list(cotangents.values())))
         yield i, members, [torch.stack(g) for g in zip(*per_output)]
 
 

@@ -1,6 +1,6 @@
 """Architectures that d2_saliency has never heard of, explained through the ``Instances`` they return."""
 
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Tuple
 
 import torch
 from detectron2.modeling import META_ARCH_REGISTRY
@@ -28,7 +28,7 @@ class SaliencyGenericMixin(SaliencyMixin):
         found = [_in_input_pixels(r["instances"], x["image"].shape[-2:]) for r, x in zip(results, batched_inputs)]
         if instances is not None:
             found = [_pick(now, before) for now, before in zip(found, instances)]
-        return ForwardPass([x["image"] for x in batched_inputs], {}, found, results)
+        return ForwardPass([x["image"] for x in batched_inputs], {}, _padded_size(found), found, results)
 
     def outputs(self, forward_pass: ForwardPass) -> List[Instances]:
         return forward_pass.instances
@@ -38,6 +38,12 @@ class SaliencyGenericMixin(SaliencyMixin):
             for name, value in extra.items():
                 result["instances"].set(name, value)
         return clean.results
+
+
+def _padded_size(instances: List[Instances]) -> Tuple[int, int]:
+    """What an unknown model pads to is not known: the size of the largest image stands for it."""
+    heights, widths = zip(*(i.image_size for i in instances))
+    return max(heights), max(widths)
 
 
 def _in_input_pixels(result: Instances, image_size) -> Instances:

@@ -131,7 +131,8 @@ class SaliencyRCNNMixin(SaliencyMixin):
             with torch.no_grad():
                 detached = {name: f.detach() for name, f in features.items()}
                 instances = self._find_instances(batched_inputs, images, detached)
-        return ForwardPass([x["image"] for x in batched_inputs], features, instances)
+        padded_size = tuple(images.tensor.shape[-2:])
+        return ForwardPass([x["image"] for x in batched_inputs], features, padded_size, instances)
 
     def _find_instances(self, batched_inputs: List[Dict], images, features: Dict[str, Tensor]) -> List[Instances]:
         """Stock inference of the box branch, which also remembers the proposal of each detection."""
@@ -169,9 +170,10 @@ class SaliencyRCNNMixin(SaliencyMixin):
                 instances.set(name, value)
         return self._postprocess(results, batched_inputs, [i.image_size for i in results])
 
-    def feature_gradients(
-        self, forward_pass: ForwardPass, class_target: str
-    ) -> Optional[List[Iterator[List[FeatureWindow]]]]:
+    def source_boxes(self, instances: Instances) -> Tensor:
+        return instances.proposal_boxes.tensor
+
+    def feature_gradients(self, forward_pass: ForwardPass, class_target: str) -> List[Iterator[List[FeatureWindow]]]:
         """
         Five backward passes of the box head serve all detections.
 
@@ -180,7 +182,7 @@ class SaliencyRCNNMixin(SaliencyMixin):
         """
         pooler = box_pooler(self.roi_heads)
         if not all(isinstance(align, ROIAlign) for align in pooler.level_poolers):
-            return None
+            return super().feature_gradients(forward_pass, class_target)
         instances = forward_pass.instances
         pool = _RecordingPool(self._pool_from({n: f.detach() for n, f in forward_pass.features.items()}))
         outputs = roi_outputs(self.roi_heads, pool, [_proposals(i) for i in instances])

@@ -17,13 +17,15 @@ from .base import FeatureWindow, ForwardPass, SaliencyMixin
 
 # Shape shorthand: H, W a level's size in cells, A anchors per cell, K classes, R anchors of all levels.
 
+PROVENANCE = ("level", "anchor_index", "anchor_boxes")
+
 
 class SaliencyRetinaNetMixin(SaliencyMixin):
     """
     Explains ``RetinaNet`` models.
 
-    Provenance fields: ``level`` (N,) index of the pyramid level and ``anchor_index`` (N,) index into the level's
-    H * W * A anchors, cells in row-major order, the anchors of a cell together.
+    Provenance fields: ``level`` (N,) index of the pyramid level, ``anchor_index`` (N,) index into the level's
+    H * W * A anchors, cells in row-major order, the anchors of a cell together; ``anchor_boxes``, the anchors.
     """
 
     def run(self, batched_inputs: List[Dict], instances: Optional[List[Instances]] = None) -> ForwardPass:
@@ -33,7 +35,8 @@ class SaliencyRetinaNetMixin(SaliencyMixin):
         if instances is None:
             with torch.no_grad():
                 instances = self._find_instances(images, [f.detach() for f in features.values()])
-        return ForwardPass([x["image"] for x in batched_inputs], features, instances)
+        padded_size = tuple(images.tensor.shape[-2:])
+        return ForwardPass([x["image"] for x in batched_inputs], features, padded_size, instances)
 
     def _find_instances(self, images, features: List[Tensor]) -> List[Instances]:
         """Stock inference, and the anchor of each detection, which stock inference forgets."""
@@ -53,6 +56,8 @@ class SaliencyRetinaNetMixin(SaliencyMixin):
             instances.level = torch.stack([n.values for n in nearest]).argmin(dim=0)
             index = torch.stack([n.indices for n in nearest])
             instances.anchor_index = index.gather(0, instances.level[None])[0]
+            first = torch.tensor([0, *(len(a) for a in anchors)], device=index.device).cumsum(0)
+            instances.anchor_boxes = Boxes.cat(anchors)[first[instances.level] + instances.anchor_index]
         return found
 
     def outputs(self, forward_pass: ForwardPass) -> List[Instances]:
@@ -60,25 +65,24 @@ class SaliencyRetinaNetMixin(SaliencyMixin):
         logits, deltas = self.head(features)
         logits = [permute_to_N_HWA_K(x, self.num_classes) for x in logits]
         deltas = [permute_to_N_HWA_K(x, 4) for x in deltas]
-        anchors = self.anchor_generator(features)
         result = []
         for b, instances in enumerate(forward_pass.instances):
             where = list(zip(instances.level.tolist(), instances.anchor_index.tolist()))
-            picked = [(logits[i][b, j], deltas[i][b, j], anchors[i].tensor[j]) for i, j in where]
-            empty = logits[0].new_zeros(0, self.num_classes), deltas[0].new_zeros(0, 4), anchors[0].tensor[:0]
-            z, d, a = (torch.stack(v) for v in zip(*picked)) if picked else empty
-            result.append(self._with_outputs(instances, z, d, a))
+            picked = [(logits[i][b, j], deltas[i][b, j]) for i, j in where]
+            empty = logits[0].new_zeros(0, self.num_classes), deltas[0].new_zeros(0, 4)
+            z, d = (torch.stack(v) for v in zip(*picked)) if picked else empty
+            result.append(self._with_outputs(instances, z, d))
         return result
 
-    def _with_outputs(self, instances: Instances, logits: Tensor, deltas: Tensor, anchors: Tensor) -> Instances:
-        boxes = self.box2box_transform.apply_deltas(deltas, anchors)
+    def _with_outputs(self, instances: Instances, logits: Tensor, deltas: Tensor) -> Instances:
+        boxes = self.box2box_transform.apply_deltas(deltas, instances.anchor_boxes.tensor)
         outputs = dict(class_logits=logits, class_probs=logits.sigmoid(), raw_boxes=boxes)
         return Instances(instances.image_size, **instances.get_fields(), **outputs)
 
     def postprocess(self, batched_inputs: List[Dict], clean: ForwardPass, fields: List[Dict]) -> List[Dict]:
         results = []
         for x, instances, extra in zip(batched_inputs, clean.instances, fields):
-            for name in ("level", "anchor_index"):
+            for name in PROVENANCE:
                 instances.remove(name)
             for name, value in extra.items():
                 instances.set(name, value)
@@ -87,32 +91,29 @@ class SaliencyRetinaNetMixin(SaliencyMixin):
             results.append({"instances": detector_postprocess(instances, *size)})
         return results
 
-    def feature_gradients(
-        self, forward_pass: ForwardPass, class_target: str
-    ) -> Optional[List[Iterator[List[FeatureWindow]]]]:
+    def source_boxes(self, instances: Instances) -> Tensor:
+        return instances.anchor_boxes.tensor
+
+    def feature_gradients(self, forward_pass: ForwardPass, class_target: str) -> List[Iterator[List[FeatureWindow]]]:
         """
         The head on small windows instead of whole levels, one backward pass for each output of all detections.
 
         The head is a stack of convolutions, so an output depends on the cells within their joint radius. The windows
         are shifted inside the level, never padded: where one touches the border of the level, its own zero padding
         is that of the level, and elsewhere the padding is beyond the radius. Other heads (GroupNorm couples all cells
-        of a level) return None.
+        of a level) are differentiated as a whole.
         """
         subnets = [(self.head.cls_subnet, self.head.cls_score), (self.head.bbox_subnet, self.head.bbox_pred)]
         radii = [_receptive_radius(modules) for modules in subnets]
         if None in radii:
-            return None
-        names = list(forward_pass.features)
-        anchors = self.anchor_generator(list(forward_pass.features.values()))
-        return [
-            iter(self._window_gradients(forward_pass, b, names, anchors, max(radii), class_target))
-            for b in range(len(forward_pass.images))
-        ]
+            return super().feature_gradients(forward_pass, class_target)
+        radius, images = max(radii), range(len(forward_pass.images))
+        return [iter(self._window_gradients(forward_pass, b, radius, class_target)) for b in images]
 
     def _window_gradients(
-        self, forward_pass: ForwardPass, b: int, names: List[str], anchors: List[Boxes], radius: int, class_target: str
+        self, forward_pass: ForwardPass, b: int, radius: int, class_target: str
     ) -> List[List[FeatureWindow]]:
-        instances = forward_pass.instances[b]
+        instances, names = forward_pass.instances[b], list(forward_pass.features)
         result: List[List[FeatureWindow]] = [[] for _ in range(len(instances))]
         for level in instances.level.unique().tolist():
             members = (instances.level == level).nonzero()[:, 0]
@@ -121,7 +122,7 @@ class SaliencyRetinaNetMixin(SaliencyMixin):
             cells = torch.div(index, self.anchor_generator.num_anchors[level], rounding_mode="floor")
             corners, windows = _cut_windows(feature, cells, radius)
             logits, deltas = self._read_windows(windows, index, cells, corners, feature.shape[-1])
-            outputs = self._with_outputs(instances[members], logits, deltas, anchors[level].tensor[index])
+            outputs = self._with_outputs(instances[members], logits, deltas)
             targets = instance_targets(outputs, class_target)
             gradient = torch.stack(
                 [torch.autograd.grad(targets[:, k].sum(), windows, retain_graph=True)[0] for k in range(len(OUTPUTS))],

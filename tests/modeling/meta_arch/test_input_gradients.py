@@ -40,15 +40,14 @@ def test_equal_autograd_of_the_stock_model(stock_detector, demo_image, name, cla
 def test_detections_at_the_border_have_the_gradient_of_the_unclipped_box(stock_detector, demo_image, name):
     stock = stock_detector(name)
     model = explainable(stock)
-    # Cut through the first object: its box now ends at, or beyond, the image's border.
+    # Cut through the objects, until the box of one of them ends at, that is at or beyond, the image's border.
     whole = demo_image(1)["image"]
-    with torch.no_grad():
-        box = stock([{"image": whole}])[0]["instances"].pred_boxes.tensor[0].int().tolist()
-    image = whole[:, :, (box[0] + box[2]) // 2 :].contiguous().requires_grad_()
-    forward_pass = model.run([{"image": image}])
-    boxes = forward_pass.instances[0].pred_boxes.tensor
-    at_border = (boxes[:, 0] == 0).nonzero()[:, 0]
-    assert len(at_border), "the scene gives no detection that was clipped"
+    for start in range(30, 100, 10):
+        image = whole[:, :, start:].contiguous().requires_grad_()
+        forward_pass = model.run([{"image": image}])
+        at_border = (forward_pass.instances[0].pred_boxes.tensor[:, 0] <= 0).nonzero()[:, 0]
+        if len(at_border):
+            break
     forward_pass.instances = [forward_pass.instances[0][at_border[:1]]]
     ((_, _, gradient),) = model.input_gradients(forward_pass, "score")
     expected = naive.gradients(stock, image.detach(), forward_pass.instances[0].scores[0])
@@ -82,7 +81,7 @@ def test_fast_equals_the_plain_way_of_the_wrapper(stock_detector, demo_image, na
     forward_pass = model.run([{"image": image}])
     forward_pass.instances = [forward_pass.instances[0][:3]]
     fast = {i: g for _, i, g in model.input_gradients(forward_pass, "logit")}
-    model.feature_gradients = lambda *args: None
+    model.feature_gradients = lambda *args: super(type(model).__mro__[1], model).feature_gradients(*args)
     plain = {i: g for _, i, g in model.input_gradients(forward_pass, "logit")}
     for i in plain:
         for k in range(5):
