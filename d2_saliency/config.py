@@ -37,3 +37,19 @@ def add_saliency_config(cfg: CN) -> None:
     head.SMOOTHGRAD.MATCH = "detection"
     # Noise passes computed at once. Changes memory and time, not the result.
     head.SMOOTHGRAD.BATCH_SIZE = 4
+
+    # CAM methods.
+    # Feature map under study: "auto" is the pyramid level (or C4/DC5 map) that the detection was read from; a module
+    # name such as "backbone.bottom_up.res4" takes that layer (Smooth Grad-CAM++: layer selection).
+    head.LAYER = "auto"
+    # Coordinate maps: the pixel-wise maximum of the maps of +Y and -Y ("both"), or one of them ("positive",
+    # "negative").
+    head.COORD_SIGN = "both"
+    # Gaussian of ODAM and of the space maps of SSGrad-CAM(++), in cells of the feature map; 0: none.
+    head.SMOOTH_SIGMA = 1.0
+    # Use only these channels of the feature map (Smooth Grad-CAM++); empty: all.
+    head.CHANNELS = []
+    # Use only these cells [[y, x], ...] of the feature map (Smooth Grad-CAM++); empty: all.
+    head.NEURONS = []
+    # NEURONS are two corners [[y0, x0], [y1, x1]] of a rectangle of cells, both included.
+    head.REGION = False

@@ -28,6 +28,7 @@ class ToyDetector(nn.Module):
         self.class_weights = nn.Parameter(class_weights)
         self.box_weights = nn.Parameter(box_weights)
         self.register_buffer("anchors", anchors)
+        self.features = nn.Identity()  # x as a feature map (1, C, H, W): the layer "features" for CAM methods
         self.score_thresh = score_thresh
 
     @staticmethod
@@ -43,7 +44,7 @@ class ToyDetector(nn.Module):
         return ToyDetector(anchors, class_weights, box_weights).eval()
 
     def forward(self, batched_inputs: List[Dict]) -> List[Dict]:
-        return [{"instances": self._detect(x["image"].float())} for x in batched_inputs]
+        return [{"instances": self._detect(self.features(x["image"].float()[None])[0])} for x in batched_inputs]
 
     def _detect(self, image: Tensor) -> Instances:
         scores = (self.class_weights * image).sum((1, 2, 3)).sigmoid()

@@ -1,0 +1,294 @@
+"""What CAM methods share: activations and gradients of a feature map in, five maps at feature resolution out."""
+
+import math
+from abc import abstractmethod
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Dict, Iterator, List, Tuple
+
+import torch
+from detectron2.config import configurable
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...structures import OUTPUTS, SaliencyMaps
+from ..meta_arch.base import FeatureWindow
+from .head import Fields, SaliencyHead
+
+COORD_SIGNS = ("both", "positive", "negative")
+
+
+@dataclass
+class Evidence:
+    """
+    One detection at one feature level. T targets, C channels, level of H x W cells.
+
+    Attributes:
+        activations: A (C, H, W), the whole level.
+        total: sum_ab A_ab of each channel, (C,).
+        gradient: g (T, C, h, w), the targets' gradients to A inside of the window at (top, left); zero outside of it.
+        region: M (H, W), 1. where the cell belongs to the RoI or anchor that the detection was computed from.
+    """
+
+    activations: Tensor
+    total: Tensor
+    gradient: Tensor
+    top: int
+    left: int
+    region: Tensor
+
+    @property
+    def num_cells(self) -> int:
+        return self.activations[0].numel()
+
+    def window(self, level: Tensor) -> Tensor:
+        """The part of a map (..., H, W) that lies in the window, (..., h, w)."""
+        h, w = self.gradient.shape[-2:]
+        return level[..., self.top : self.top + h, self.left : self.left + w]
+
+
+class CAMHead(SaliencyHead):
+    """
+    Base of the CAM family. A method implements :meth:`combine`, everything up to the final ReLU of its equation.
+
+    Class attributes of a method:
+        whole_level: the map covers the level (H, W), not only the window (h, w).
+        smooths: the method uses :meth:`smooth`, so the window must have room for the Gaussian.
+        odd: ``combine(-g) = -combine(g)``, so that both directions of a coordinate come from one evaluation.
+    """
+
+    whole_level = False
+    odd = True
+    smooths = False
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        layer: str = "auto",
+        coord_sign: str = "both",
+        smooth_sigma: float = 1.0,
+        channels: Tuple[int, ...] = (),
+        neurons: Tuple = (),
+        **kwargs,
+    ):
+        """
+        Args:
+            layer: "auto", the pyramid level that a detection was read from, or the name of a module.
+            coord_sign: "both" directions of a coordinate (the larger of the two maps, pixel by pixel), "positive" or
+                "negative".
+            smooth_sigma: Gaussian of ODAM and of the space maps of SSGrad-CAM(++), in cells; 0: none.
+            channels: use only these channels of A; empty: all.
+            neurons: use only these cells (y, x) of A; empty: all. See the config key NEURONS.
+            kwargs: see :class:`SaliencyHead`.
+        """
+        super().__init__(**kwargs)
+        if coord_sign not in COORD_SIGNS:
+            raise ValueError(f"MODEL.SALIENCY_HEAD.COORD_SIGN is '{coord_sign}'; choose one of {COORD_SIGNS}.")
+        self.layer = layer
+        self.coord_sign = coord_sign
+        self.smooth_sigma = smooth_sigma
+        self.channels = tuple(channels)
+        self.neurons = tuple(tuple(cell) for cell in neurons)
+
+    @classmethod
+    def from_config(cls, cfg):
+        head = cfg.MODEL.SALIENCY_HEAD
+        neurons = head.NEURONS
+        if head.REGION and len(neurons) == 2:
+            (y0, x0), (y1, x1) = neurons
+            neurons = [(y, x) for y in range(y0, y1 + 1) for x in range(x0, x1 + 1)]
+        elif head.REGION:
+            raise ValueError("MODEL.SALIENCY_HEAD.REGION needs two corners [[y0, x0], [y1, x1]] in NEURONS.")
+        return {
+            **super().from_config(cfg),
+            "layer": head.LAYER,
+            "coord_sign": head.COORD_SIGN,
+            "smooth_sigma": head.SMOOTH_SIGMA,
+            "channels": head.CHANNELS,
+            "neurons": neurons,
+        }
+
+    @abstractmethod
+    def combine(self, evidence: Evidence) -> Tensor:
+        """The method's equation up to its final ReLU, for T targets: (T, h, w), or (T, H, W) if ``whole_level``."""
+
+    def explain(self, detector, batched_input: Dict, clean) -> Fields:
+        if self.layer == "auto":
+            features = clean.features
+            (windows,) = _level_windows(detector, clean, self.class_target)
+        else:
+            activations, windows = layer_windows(detector, batched_input, clean, self.layer, self.class_target)
+            features = {self.layer: activations}
+        levels = {name: self._selected(f[0].detach()) for name, f in features.items()}
+        totals = {name: a.sum((1, 2)) for name, a in levels.items()}
+        boxes = detector.source_boxes(clean.instances[0])
+        sides = _box_sides(clean.instances[0])
+        maps, regions = [], []
+        for box, side, parts in zip(boxes, sides, windows):
+            placed = []
+            for part in parts:
+                activations = levels[part.level]
+                # One more cell, so that a map that is resized falls to zero as the level's would.
+                margin = 1 + (math.ceil(3 * self.smooth_sigma) if self.smooths else 0)
+                part = _widened(part, margin, activations.shape[-2:])
+                stride = _stride(clean.padded_size, activations.shape[-2:])
+                evidence = Evidence(
+                    activations=activations,
+                    total=totals[part.level],
+                    gradient=part.gradient / side[:, None, None, None],
+                    top=part.top,
+                    left=part.left,
+                    region=_region_mask(box, stride, activations),
+                )
+                placed.append(self._placed(self._signed_map(evidence), part, stride))
+            m, area = _merge(placed)
+            maps.append(m)
+            regions.append(area)
+        return {"pred_saliency": SaliencyMaps(maps, torch.stack(regions), clean.instances[0].image_size)}
+
+    def _selected(self, activations: Tensor) -> Tensor:
+        """Smooth Grad-CAM++, section 3: all activations but the chosen channels and neurons are clipped to zero."""
+        if self.channels:
+            keep = torch.zeros(len(activations), device=activations.device)
+            keep[list(self.channels)] = 1
+            activations = activations * keep[:, None, None]
+        if self.neurons:
+            keep = torch.zeros_like(activations[0])
+            rows, columns = zip(*self.neurons)
+            keep[list(rows), list(columns)] = 1
+            activations = activations * keep
+        return activations
+
+    def _signed_map(self, evidence: Evidence) -> Tensor:
+        """The method's map (5, h, w) after its ReLU, coordinates in the direction(s) that COORD_SIGN names."""
+        if self.coord_sign == "positive":
+            return self.combine(evidence).relu()
+        g = evidence.gradient
+        if self.odd:
+            m = self.combine(evidence)
+            coordinates = m[1:].abs() if self.coord_sign == "both" else (-m[1:]).relu()
+            return torch.cat([m[:1].relu(), coordinates])
+        evidence.gradient = torch.cat([g, -g[1:]])
+        m = self.combine(evidence).relu()
+        coordinates = torch.maximum(m[1:5], m[5:]) if self.coord_sign == "both" else m[5:]
+        return torch.cat([m[:1], coordinates])
+
+    def _placed(self, m: Tensor, part: FeatureWindow, stride: Tuple[float, float]) -> Tuple[Tensor, Tensor]:
+        """A map with the area (x0, y0, x1, y1) that it covers, in pixels of the network input."""
+        top, left = (0, 0) if self.whole_level else (part.top, part.left)
+        height, width = m.shape[-2:]
+        cells = m.new_tensor([left, top, left + width, top + height])
+        return m, cells * cells.new_tensor([stride[1], stride[0]] * 2)
+
+    def smooth(self, values: Tensor) -> Tensor:
+        """Gaussian of ``smooth_sigma`` cells over the last two axes, (..., h, w); zeros beyond the border."""
+        if self.smooth_sigma <= 0:
+            return values
+        radius = math.ceil(3 * self.smooth_sigma)
+        x = torch.arange(-radius, radius + 1, device=values.device, dtype=values.dtype)
+        kernel = (-0.5 * (x / self.smooth_sigma) ** 2).exp()
+        kernel = kernel / kernel.sum()
+        flat = values.reshape(-1, 1, *values.shape[-2:])
+        flat = F.conv2d(flat, kernel.view(1, 1, -1, 1), padding=(radius, 0))
+        return F.conv2d(flat, kernel.view(1, 1, 1, -1), padding=(0, radius)).view_as(values)
+
+
+def _level_windows(detector, clean, class_target: str) -> List[Iterator[List[FeatureWindow]]]:
+    if not clean.features:
+        raise ValueError(
+            f"The feature map behind a detection is not known for {type(detector).__name__}; name a layer with "
+            f"MODEL.SALIENCY_HEAD.LAYER. Choose from: {', '.join(layer_names(detector))}."
+        )
+    return detector.feature_gradients(clean, class_target)
+
+
+def layer_windows(detector, batched_input: Dict, clean, layer: str, class_target: str):
+    """
+    Activations (1, C, H, W) of a named module and, for each detection, its gradients there as one whole-level window.
+
+    Raises:
+        ValueError: there is no such module, or it has no output (1, C, H, W); the message lists names to choose from.
+    """
+    image = batched_input["image"].detach().float().requires_grad_()
+    with recorded_output(detector, layer) as outputs:
+        forward_pass = detector.run([{**batched_input, "image": image}], clean.instances)
+    if not outputs or not isinstance(outputs[0], Tensor) or outputs[0].dim() != 4:
+        choices = ", ".join(layer_names(detector))
+        raise ValueError(f"LAYER '{layer}' has no feature map (1, C, H, W) as its output. Choose from: {choices}.")
+    gradients = detector.input_gradients(forward_pass, class_target, outputs[0])
+    return outputs[0].detach(), ([FeatureWindow(layer, 0, 0, g)] for _, _, g in gradients)
+
+
+@contextmanager
+def recorded_output(model: nn.Module, layer: str) -> Iterator[List[Tensor]]:
+    """Record what the named module returns inside this context, in a list; nothing stays behind on the model."""
+    modules = dict(model.named_modules())
+    if layer not in modules:
+        raise ValueError(f"There is no LAYER '{layer}'. Choose from: {', '.join(layer_names(model))}.")
+    outputs: List[Tensor] = []
+
+    def record(module, inputs, output):
+        outputs.append(output)
+        # What follows may work in place: it gets a copy, so that the recorded values stay what they were.
+        return output.clone() if isinstance(output, Tensor) else None
+
+    handle = modules[layer].register_forward_hook(record)
+    try:
+        yield outputs
+    finally:
+        handle.remove()
+
+
+def layer_names(model: nn.Module, depth: int = 4) -> List[str]:
+    """Names of modules that have convolutions in them, down to a depth that can be read."""
+    convolutional = (n for n, m in model.named_modules() if any(isinstance(c, nn.Conv2d) for c in m.modules()))
+    return [name for name in convolutional if name and name.count(".") < depth]
+
+
+def _widened(part: FeatureWindow, margin: int, size: Tuple[int, int]) -> FeatureWindow:
+    """The same window with ``margin`` more cells on each side, where the level (H, W) has them."""
+    h, w = part.gradient.shape[-2:]
+    up, left = min(margin, part.top), min(margin, part.left)
+    down, right = min(margin, size[0] - part.top - h), min(margin, size[1] - part.left - w)
+    gradient = F.pad(part.gradient, (left, right, up, down))
+    return FeatureWindow(part.level, part.top - up, part.left - left, gradient)
+
+
+def _box_sides(instances) -> Tensor:
+    """(N, 5): 1 for the class, the box's width for x and its height for y, at least 1 pixel."""
+    x0, y0, x1, y1 = instances.pred_boxes.tensor.unbind(1)
+    width, height = (x1 - x0).clamp(min=1), (y1 - y0).clamp(min=1)
+    return torch.stack([torch.ones_like(width), width, height, width, height], dim=1)
+
+
+def _stride(padded_size: Tuple[int, int], level_size: Tuple[int, int]) -> Tuple[float, float]:
+    """Pixels per cell in y and x, powers of 2: the last cells of coarse levels reach beyond the padded image."""
+    return tuple(2.0 ** math.ceil(math.log2(p / n) - 1e-6) for p, n in zip(padded_size, level_size))
+
+
+def _region_mask(box: Tensor, stride: Tuple[float, float], level: Tensor) -> Tensor:
+    """Cells (H, W) whose centre lies in the box; the nearest cell if there is none."""
+    axes = []
+    for low, high, step, size in zip(box[[1, 0]], box[[3, 2]], stride, level.shape[-2:]):
+        centre = (torch.arange(size, device=level.device) + 0.5) * step
+        inside = (centre >= low) & (centre <= high)
+        if not inside.any():
+            inside[(centre - (low + high) / 2).abs().argmin()] = True
+        axes.append(inside.to(level.dtype))
+    return axes[0][:, None] * axes[1][None]
+
+
+def _merge(placed: List[Tuple[Tensor, Tensor]]) -> Tuple[Tensor, Tensor]:
+    """The sum of maps, on the finest grid: a Cascade detection is read three times, from one or several levels."""
+    if len(placed) == 1:
+        return placed[0]
+    areas = torch.stack([area for _, area in placed])
+    cell = min((area[2] - area[0]).item() / m.shape[-1] for m, area in placed)
+    union = torch.cat([areas[:, :2].amin(0), areas[:, 2:].amax(0)])
+    origin, size = union[:2], ((union[2:] - union[:2]) / cell).round().int().tolist()
+    total = torch.zeros(len(OUTPUTS), size[1], size[0], device=union.device)
+    for m, area in placed:
+        local = (area - origin.repeat(2)) / cell
+        total += SaliencyMaps([m], local[None], (size[1], size[0])).resize(size[1], size[0])[0]
+    return total, union

@@ -1,0 +1,131 @@
+"""Fast feature gradients against plain autograd of stock models of every architecture, on small random weights."""
+
+import sys
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import torch
+from detectron2 import model_zoo
+from detectron2.modeling import build_model
+from detectron2.modeling.roi_heads import cascade_rcnn, fast_rcnn
+
+from d2_saliency import explainable
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import naive  # noqa: E402
+
+CONFIGS = {
+    "FPN": "COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml",
+    "C4": "COCO-Detection/faster_rcnn_R_50_C4_1x.yaml",
+    "DC5": "COCO-Detection/faster_rcnn_R_50_DC5_1x.yaml",
+    "Cascade": "Misc/cascade_mask_rcnn_R_50_FPN_1x.yaml",
+    "Mask": "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml",
+    "RetinaNet": "COCO-Detection/retinanet_R_50_FPN_1x.yaml",
+    "RetinaNet with GroupNorm": "COCO-Detection/retinanet_R_50_FPN_1x.yaml",
+    "class-agnostic boxes": "Misc/mask_rcnn_R_50_FPN_1x_cls_agnostic.yaml",
+    "RoIPool": "COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml",
+}
+NUM_DETECTIONS = 20
+
+
+def random_model(name):
+    """A narrow model of that architecture whose random weights are large enough to detect many things."""
+    cfg = model_zoo.get_config(CONFIGS[name])
+    cfg.MODEL.DEVICE = "cpu"
+    cfg.MODEL.RESNETS.WIDTH_PER_GROUP = 8
+    cfg.MODEL.FPN.OUT_CHANNELS = 32
+    cfg.MODEL.ROI_BOX_HEAD.FC_DIM = 64
+    cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = cfg.MODEL.RETINANET.SCORE_THRESH_TEST = 0.0
+    cfg.MODEL.RPN.POST_NMS_TOPK_TEST = 25
+    cfg.TEST.DETECTIONS_PER_IMAGE = 300
+    cfg.MODEL.ROI_HEADS.NUM_CLASSES = cfg.MODEL.RETINANET.NUM_CLASSES = 4
+    if name == "RetinaNet with GroupNorm":
+        cfg.MODEL.RETINANET.NORM = "GN"
+    if name == "RoIPool":
+        cfg.MODEL.ROI_BOX_HEAD.POOLER_TYPE = "ROIPool"
+    torch.manual_seed(1)
+    model = build_model(cfg).eval()
+    calibrate(model)
+    return model
+
+
+def calibrate(model):
+    """
+    Scale the random prediction layers so that boxes and scores vary as those of a trained model do.
+
+    Each layer is scaled when it first runs, so that the layers behind it see what it then says.
+    """
+    spread = {"objectness_logits": 1.0, "anchor_deltas": 0.3, "cls_score": 1.0, "bbox_pred": 4.0}
+
+    def scale(layer, inputs, output):
+        factor = layer.target / output.std()
+        if layer.target and output.std() > 0:
+            layer.weight.data *= factor
+            layer.target = 0
+            return (output - layer.bias.view([1, -1] + [1] * (output.dim() - 2))) * factor
+        return None
+
+    handles = []
+    for name, layer in model.named_modules():
+        layer.target = spread.get(name.rsplit(".", 1)[-1], 0)
+        if isinstance(layer, (torch.nn.Conv2d, torch.nn.Linear)) and layer.target:
+            torch.nn.init.zeros_(layer.bias)
+            handles.append(layer.register_forward_hook(scale))
+    with torch.no_grad():
+        model([{"image": torch.rand(3, 128, 160) * 255}])
+    for handle in handles:
+        handle.remove()
+
+
+def stock_detections(model, image, features):
+    """Stock detections with a graph that begins at the feature levels, and those levels."""
+    leaves = {name: f.detach().requires_grad_() for name, f in features.items()}
+    with (
+        mock.patch.object(model.backbone, "forward", lambda x: leaves),
+        # Stock Cascade R-CNN divides its gradients by the number of stages, for training; they are no derivatives then.
+        mock.patch.object(cascade_rcnn._ScaleGradient, "apply", lambda x, scale: x),
+        # Unclipped boxes overlap differently; without suppression every detection is still among them.
+        mock.patch.object(fast_rcnn, "batched_nms", lambda boxes, scores, *args: scores.argsort(descending=True)),
+    ):
+        return naive.stock_detections(model, image), leaves
+
+
+def stock_gradients(found, leaves, detection):
+    """Gradients of a stock detection's five outputs to each feature level, {level: (5, C, H, W)}."""
+    difference = (found.scores - detection.scores).abs() + (found.pred_classes != detection.pred_classes)
+    i = int(difference.argmin())
+    assert difference[i] < 1e-6
+    outputs = [found.scores[i], *found.pred_boxes.tensor[i]]
+    names, inputs = zip(*leaves.items())
+    gradients = [torch.autograd.grad(y, inputs, retain_graph=True, materialize_grads=True) for y in outputs]
+    return {name: torch.stack([g[0] for g in per_level]) for name, per_level in zip(names, zip(*gradients))}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_equal_autograd_of_the_stock_model(name):
+    stock = random_model(name)
+    model = explainable(stock)
+    image = torch.rand(3, 128, 160) * 255
+    with torch.no_grad():
+        clean = model.run([{"image": image}])
+        features = stock.backbone(stock.preprocess_image([{"image": image}]).tensor)
+    boxes = clean.instances[0].pred_boxes.tensor
+    at_border = (boxes[:, :2] <= 0).any(1) | (boxes[:, 2:] >= torch.tensor([160, 128])).any(1)
+    keep = at_border.int().argsort(descending=True, stable=True)[:NUM_DETECTIONS]
+    assert len(keep) == NUM_DETECTIONS and at_border[keep[0]]
+    clean.instances = [clean.instances[0][keep]]
+    found, leaves = stock_detections(stock, image, features)
+    (per_detection,) = model.feature_gradients(clean, "score")
+    for i, windows in enumerate(per_detection):
+        expected = stock_gradients(found, leaves, clean.instances[0][i])
+        ours = {level: torch.zeros_like(g) for level, g in expected.items()}
+        for w in windows:
+            height, width = w.gradient.shape[-2:]
+            ours[w.level][..., w.top : w.top + height, w.left : w.left + width] += w.gradient
+        for k in range(5):
+            largest = max(g[k].abs().max() for g in expected.values())
+            assert largest > 0
+            for level in expected:
+                assert (ours[level][k] - expected[level][k]).abs().max() <= 1e-5 * largest
+    assert i == NUM_DETECTIONS - 1
