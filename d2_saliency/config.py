@@ -53,3 +53,14 @@ def add_saliency_config(cfg: CN) -> None:
     head.NEURONS = []
     # NEURONS are two corners [[y0, x0], [y1, x1]] of a rectangle of cells, both included.
     head.REGION = False
+    # Smooth Grad-CAM++: numerator of alpha, "D2" as its Eq. (5) gives it, or "D1" as its Eq. (7) prints it.
+    head.NUMERATOR = "D2"
+
+    # Integrated gradients.
+    head.INTEGRATED_GRADIENTS = CN()
+    # Steps on the way from the baseline to the image.
+    head.INTEGRATED_GRADIENTS.NUM_STEPS = 20
+    # "blur" (Gaussian of a tenth of the shorter side) or "black".
+    head.INTEGRATED_GRADIENTS.BASELINE = "blur"
+    # Steps computed at once. Changes memory and time, not the result.
+    head.INTEGRATED_GRADIENTS.BATCH_SIZE = 4

@@ -1,11 +1,13 @@
 """Noise passes: the detector on noisy copies of an image, its detections found again. For all Smooth* methods."""
 
-from typing import Dict, Iterator, List, NamedTuple, Tuple
+from contextlib import nullcontext
+from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import torch
 from detectron2.structures import Instances
 from torch import Tensor
 
+from .layers import recorded_output
 from .matching import match_instances
 
 
@@ -17,10 +19,12 @@ class NoisePasses(NamedTuple):
         forward_pass: the detector's run on B noisy images that require gradients. ``instances[b]`` are the matched
             detections of pass b alone, in the order of ``matched[b]``.
         matched: for each pass, indices (P_b,) of the reference detections that were found again.
+        recorded: what the named layer returned, see ``noise_passes``; empty without one.
     """
 
     forward_pass: object
     matched: List[Tensor]
+    recorded: List[Tensor]
 
 
 def gaussian_noise(image: Tensor, num_samples: int, sigma: float, seed: int) -> Iterator[Tensor]:
@@ -51,6 +55,7 @@ def noise_passes(
     iou_thresh: float,
     match: str,
     batch_size: int,
+    layer: Optional[str] = None,
 ) -> Iterator[NoisePasses]:
     """
     Run the detector on ``x + noise`` and find the reference detections again.
@@ -62,6 +67,7 @@ def noise_passes(
         noise: tensors of the shape of the image, one for each pass.
         iou_thresh, match: see the config keys ``SMOOTHGRAD.IOU_THRESH`` and ``SMOOTHGRAD.MATCH``.
         batch_size: noise passes computed at once.
+        layer: name of a module whose output is to be recorded, with its graph.
 
     Raises:
         ValueError: for match "index" where the architecture's proposals or anchors are not known.
@@ -74,10 +80,11 @@ def noise_passes(
     for batch in _batched(noise, batch_size):
         inputs = [{**batched_input, "image": _noisy(batched_input["image"], n)} for n in batch]
         follow = [reference] * len(batch) if match == "index" else None
-        forward_pass = detector.run(inputs, follow)
+        with recorded_output(detector, layer) if layer else nullcontext([]) as recorded:
+            forward_pass = detector.run(inputs, follow)
         pairs = [_pair(reference, found, iou_thresh, match) for found in forward_pass.instances]
         forward_pass.instances = [instances for _, instances in pairs]
-        yield NoisePasses(forward_pass, [index for index, _ in pairs])
+        yield NoisePasses(forward_pass, [index for index, _ in pairs], recorded)
 
 
 def _noisy(image: Tensor, noise: Tensor) -> Tensor:

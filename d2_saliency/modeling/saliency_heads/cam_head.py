@@ -2,18 +2,21 @@
 
 import math
 from abc import abstractmethod
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Dict, Iterator, List, Tuple
+from dataclasses import dataclass, replace
+from typing import Dict, Iterable, Iterator, List, Tuple
 
 import torch
 from detectron2.config import configurable
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from ...structures import OUTPUTS, SaliencyMaps
+from ...structures import SaliencyMaps
+from ..layers import layer_names, layer_output, recorded_output
 from ..meta_arch.base import FeatureWindow
 from .head import Fields, SaliencyHead
+
+DetectionWindows = Iterable[List[FeatureWindow]]
+"""For each detection, the windows of its gradients."""
 
 COORD_SIGNS = ("both", "positive", "negative")
 
@@ -53,6 +56,7 @@ class CAMHead(SaliencyHead):
 
     Class attributes of a method:
         whole_level: the map covers the level (H, W), not only the window (h, w).
+        moments: windows hold this many powers of the gradient, one after the other: (moments * 5, C, h, w).
         smooths: the method uses :meth:`smooth`, so the window must have room for the Gaussian.
         odd: ``combine(-g) = -combine(g)``, so that both directions of a coordinate come from one evaluation.
     """
@@ -60,6 +64,7 @@ class CAMHead(SaliencyHead):
     whole_level = False
     odd = True
     smooths = False
+    moments = 1
 
     @configurable
     def __init__(
@@ -114,38 +119,38 @@ class CAMHead(SaliencyHead):
         """The method's equation up to its final ReLU, for T targets: (T, h, w), or (T, H, W) if ``whole_level``."""
 
     def explain(self, detector, batched_input: Dict, clean) -> Fields:
-        if self.layer == "auto":
-            features = clean.features
-            (windows,) = _level_windows(detector, clean, self.class_target)
-        else:
-            activations, windows = layer_windows(detector, batched_input, clean, self.layer, self.class_target)
-            features = {self.layer: activations}
+        features, windows, fields = self.feature_windows(detector, batched_input, clean)
         levels = {name: self._selected(f[0].detach()) for name, f in features.items()}
         totals = {name: a.sum((1, 2)) for name, a in levels.items()}
-        boxes = detector.source_boxes(clean.instances[0])
-        sides = _box_sides(clean.instances[0])
-        maps, regions = [], []
-        for box, side, parts in zip(boxes, sides, windows):
-            placed = []
-            for part in parts:
+        instances = clean.instances[0]
+        placed = []
+        for box, side, parts in zip(detector.source_boxes(instances), _box_sides(instances), windows):
+            scale = torch.cat([side**power for power in range(1, self.moments + 1)])[:, None, None, None]
+            per_level = []
+            for part in joined_windows(parts):
                 activations = levels[part.level]
                 # One more cell, so that a map that is resized falls to zero as the level's would.
                 margin = 1 + (math.ceil(3 * self.smooth_sigma) if self.smooths else 0)
                 part = _widened(part, margin, activations.shape[-2:])
                 stride = _stride(clean.padded_size, activations.shape[-2:])
-                evidence = Evidence(
-                    activations=activations,
-                    total=totals[part.level],
-                    gradient=part.gradient / side[:, None, None, None],
-                    top=part.top,
-                    left=part.left,
-                    region=_region_mask(box, stride, activations),
-                )
-                placed.append(self._placed(self._signed_map(evidence), part, stride))
-            m, area = _merge(placed)
-            maps.append(m)
-            regions.append(area)
-        return {"pred_saliency": SaliencyMaps(maps, torch.stack(regions), clean.instances[0].image_size)}
+                region = _region_mask(box, stride, activations)
+                gradient = part.gradient / scale
+                evidence = Evidence(activations, totals[part.level], gradient, part.top, part.left, region)
+                per_level.append(self._placed(self._signed_map(evidence), part, stride))
+            placed.append(_sum_of_levels(per_level))
+        maps, regions = zip(*placed)
+        return {"pred_saliency": SaliencyMaps(maps, torch.stack(regions), instances.image_size), **fields}
+
+    def feature_windows(self, detector, batched_input: Dict, clean) -> Tuple[Dict, DetectionWindows, Fields]:
+        """Feature maps (1, C, H, W) by name, the windows of gradients of each detection on them, and extra fields."""
+        if self.layer == "auto":
+            return clean.features, level_windows(detector, clean, self.class_target)[0], {}
+        image = batched_input["image"].detach().float().requires_grad_()
+        with recorded_output(detector, self.layer) as recorded:
+            forward_pass = detector.run([{**batched_input, "image": image}], clean.instances)
+        output = layer_output(detector, self.layer, recorded)
+        gradients = detector.input_gradients(forward_pass, self.class_target, output)
+        return {self.layer: output.detach()}, ([FeatureWindow(self.layer, 0, 0, g)] for _, _, g in gradients), {}
 
     def _selected(self, activations: Tensor) -> Tensor:
         """Smooth Grad-CAM++, section 3: all activations but the chosen channels and neurons are clipped to zero."""
@@ -162,17 +167,16 @@ class CAMHead(SaliencyHead):
 
     def _signed_map(self, evidence: Evidence) -> Tensor:
         """The method's map (5, h, w) after its ReLU, coordinates in the direction(s) that COORD_SIGN names."""
-        if self.coord_sign == "positive":
-            return self.combine(evidence).relu()
-        g = evidence.gradient
         if self.odd:
             m = self.combine(evidence)
-            coordinates = m[1:].abs() if self.coord_sign == "both" else (-m[1:]).relu()
-            return torch.cat([m[:1].relu(), coordinates])
-        evidence.gradient = torch.cat([g, -g[1:]])
-        m = self.combine(evidence).relu()
-        coordinates = torch.maximum(m[1:5], m[5:]) if self.coord_sign == "both" else m[5:]
-        return torch.cat([m[:1], coordinates])
+            m = torch.cat([m, -m[1:]]).relu()
+        else:
+            powers = evidence.gradient.chunk(self.moments)
+            signed = [torch.cat([p, p[1:] * (-1) ** k]) for k, p in enumerate(powers, start=1)]
+            m = self.combine(replace(evidence, gradient=torch.cat(signed))).relu()
+        positive, negative = m[1:5], m[5:]
+        chosen = {"both": torch.maximum(positive, negative), "positive": positive, "negative": negative}
+        return torch.cat([m[:1], chosen[self.coord_sign]])
 
     def _placed(self, m: Tensor, part: FeatureWindow, stride: Tuple[float, float]) -> Tuple[Tensor, Tensor]:
         """A map with the area (x0, y0, x1, y1) that it covers, in pixels of the network input."""
@@ -194,56 +198,33 @@ class CAMHead(SaliencyHead):
         return F.conv2d(flat, kernel.view(1, 1, 1, -1), padding=(0, radius)).view_as(values)
 
 
-def _level_windows(detector, clean, class_target: str) -> List[Iterator[List[FeatureWindow]]]:
-    if not clean.features:
+def level_windows(detector, forward_pass, class_target: str) -> List[Iterator[List[FeatureWindow]]]:
+    """``detector.feature_gradients``, or an error that says what to do where an architecture has no known levels."""
+    if not forward_pass.features:
         raise ValueError(
             f"The feature map behind a detection is not known for {type(detector).__name__}; name a layer with "
             f"MODEL.SALIENCY_HEAD.LAYER. Choose from: {', '.join(layer_names(detector))}."
         )
-    return detector.feature_gradients(clean, class_target)
+    return detector.feature_gradients(forward_pass, class_target)
 
 
-def layer_windows(detector, batched_input: Dict, clean, layer: str, class_target: str):
-    """
-    Activations (1, C, H, W) of a named module and, for each detection, its gradients there as one whole-level window.
-
-    Raises:
-        ValueError: there is no such module, or it has no output (1, C, H, W); the message lists names to choose from.
-    """
-    image = batched_input["image"].detach().float().requires_grad_()
-    with recorded_output(detector, layer) as outputs:
-        forward_pass = detector.run([{**batched_input, "image": image}], clean.instances)
-    if not outputs or not isinstance(outputs[0], Tensor) or outputs[0].dim() != 4:
-        choices = ", ".join(layer_names(detector))
-        raise ValueError(f"LAYER '{layer}' has no feature map (1, C, H, W) as its output. Choose from: {choices}.")
-    gradients = detector.input_gradients(forward_pass, class_target, outputs[0])
-    return outputs[0].detach(), ([FeatureWindow(layer, 0, 0, g)] for _, _, g in gradients)
+def joined_windows(parts: Iterable[FeatureWindow]) -> List[FeatureWindow]:
+    """One window per level, the sum of those on it: a Cascade detection reads its level once for each stage."""
+    by_level: Dict[str, List[FeatureWindow]] = {}
+    for part in parts:
+        by_level.setdefault(part.level, []).append(part)
+    return [_joined(same) if len(same) > 1 else same[0] for same in by_level.values()]
 
 
-@contextmanager
-def recorded_output(model: nn.Module, layer: str) -> Iterator[List[Tensor]]:
-    """Record what the named module returns inside this context, in a list; nothing stays behind on the model."""
-    modules = dict(model.named_modules())
-    if layer not in modules:
-        raise ValueError(f"There is no LAYER '{layer}'. Choose from: {', '.join(layer_names(model))}.")
-    outputs: List[Tensor] = []
-
-    def record(module, inputs, output):
-        outputs.append(output)
-        # What follows may work in place: it gets a copy, so that the recorded values stay what they were.
-        return output.clone() if isinstance(output, Tensor) else None
-
-    handle = modules[layer].register_forward_hook(record)
-    try:
-        yield outputs
-    finally:
-        handle.remove()
-
-
-def layer_names(model: nn.Module, depth: int = 4) -> List[str]:
-    """Names of modules that have convolutions in them, down to a depth that can be read."""
-    convolutional = (n for n, m in model.named_modules() if any(isinstance(c, nn.Conv2d) for c in m.modules()))
-    return [name for name in convolutional if name and name.count(".") < depth]
+def _joined(parts: List[FeatureWindow]) -> FeatureWindow:
+    top, left = min(p.top for p in parts), min(p.left for p in parts)
+    bottom = max(p.top + p.gradient.shape[-2] for p in parts)
+    right = max(p.left + p.gradient.shape[-1] for p in parts)
+    total = parts[0].gradient.new_zeros(*parts[0].gradient.shape[:2], bottom - top, right - left)
+    for p in parts:
+        y, x = p.top - top, p.left - left
+        total[..., y : y + p.gradient.shape[-2], x : x + p.gradient.shape[-1]] += p.gradient
+    return FeatureWindow(parts[0].level, top, left, total)
 
 
 def _widened(part: FeatureWindow, margin: int, size: Tuple[int, int]) -> FeatureWindow:
@@ -279,16 +260,14 @@ def _region_mask(box: Tensor, stride: Tuple[float, float], level: Tensor) -> Ten
     return axes[0][:, None] * axes[1][None]
 
 
-def _merge(placed: List[Tuple[Tensor, Tensor]]) -> Tuple[Tensor, Tensor]:
-    """The sum of maps, on the finest grid: a Cascade detection is read three times, from one or several levels."""
+def _sum_of_levels(placed: List[Tuple[Tensor, Tensor]]) -> Tuple[Tensor, Tensor]:
+    """The sum of maps (5, h, w) of several levels with their areas, on the finest grid. Cascade has such detections."""
     if len(placed) == 1:
         return placed[0]
     areas = torch.stack([area for _, area in placed])
     cell = min((area[2] - area[0]).item() / m.shape[-1] for m, area in placed)
     union = torch.cat([areas[:, :2].amin(0), areas[:, 2:].amax(0)])
-    origin, size = union[:2], ((union[2:] - union[:2]) / cell).round().int().tolist()
-    total = torch.zeros(len(OUTPUTS), size[1], size[0], device=union.device)
-    for m, area in placed:
-        local = (area - origin.repeat(2)) / cell
-        total += SaliencyMaps([m], local[None], (size[1], size[0])).resize(size[1], size[0])[0]
-    return total, union
+    width, height = ((union[2:] - union[:2]) / cell).round().int().tolist()
+    local = (areas - union[:2].repeat(2)) / cell
+    maps = SaliencyMaps([m for m, _ in placed], local, (height, width)).resize(height, width)
+    return maps.sum(0), union

@@ -1,0 +1,89 @@
+"""Integrated gradients."""
+
+from typing import Dict
+
+import torch
+from detectron2.config import configurable
+from torch import Tensor
+from torchvision.transforms.functional import gaussian_blur
+
+from ...structures import OUTPUTS, SaliencyMaps
+from .build import SALIENCY_HEAD_REGISTRY
+from .head import Fields, SaliencyHead
+
+BASELINES = ("black", "blur")
+
+
+@SALIENCY_HEAD_REGISTRY.register()
+class IntegratedGradients(SaliencyHead):
+    """
+    Integrated gradients (Sundararajan et al., 2017), Eq. (1) as a midpoint sum of m steps.
+
+        M = | sum_c (x_c - x'_c) * 1/m sum_{k=1..m} dY(x' + (k - 1/2)/m (x - x')) / dx_c |
+
+    x' is a black or a strongly blurred image. On the way from there to x the detector does not detect the object, so
+    the proposal or anchor of the detection is followed, not the detection. Before the magnitude is taken, the map of
+    an output sums to Y(x) - Y(x'), the more exactly the more steps: on the demo RetinaNet and a blurred baseline, 40
+    steps missed the change of a coordinate by up to a quarter of the largest change, 640 steps by 2 %.
+    """
+
+    @configurable
+    def __init__(self, *, num_steps: int = 20, baseline: str = "blur", batch_size: int = 4, **kwargs):
+        """
+        Args:
+            num_steps: m.
+            baseline: x', "black" or "blur" (Gaussian of a tenth of the image's shorter side).
+            batch_size: steps computed at once; changes memory and time, not the result.
+            kwargs: see :class:`SaliencyHead`.
+        """
+        super().__init__(**kwargs)
+        if baseline not in BASELINES:
+            raise ValueError(
+                f"MODEL.SALIENCY_HEAD.INTEGRATED_GRADIENTS.BASELINE is '{baseline}'; choose one of {BASELINES}."
+            )
+        if num_steps < 1 or batch_size < 1:
+            raise ValueError("MODEL.SALIENCY_HEAD.INTEGRATED_GRADIENTS.NUM_STEPS and BATCH_SIZE are at least 1.")
+        self.num_steps = num_steps
+        self.baseline = baseline
+        self.batch_size = batch_size
+
+    @classmethod
+    def from_config(cls, cfg):
+        options = cfg.MODEL.SALIENCY_HEAD.INTEGRATED_GRADIENTS
+        return {
+            **super().from_config(cfg),
+            "num_steps": options.NUM_STEPS,
+            "baseline": options.BASELINE,
+            "batch_size": options.BATCH_SIZE,
+        }
+
+    def explain(self, detector, batched_input: Dict, clean) -> Fields:
+        maps = self.attributions(detector, batched_input, clean).sum(2).abs()
+        return {"pred_saliency": SaliencyMaps.full_image(maps, clean.instances[0].image_size)}
+
+    def attributions(self, detector, batched_input: Dict, clean) -> Tensor:
+        """Signed attributions (N, 5, C, H, W) of the N detections of a pass, before the sum over channels."""
+        if not detector.knows_provenance:
+            raise ValueError(
+                f"IntegratedGradients follows a detection's proposal or anchor, which are not known for "
+                f"{type(detector).__name__}; use ODSmoothGrad or a black-box method."
+            )
+        image, instances = batched_input["image"].detach().float(), clean.instances[0]
+        start = baseline_image(image, self.baseline)
+        steps = (torch.arange(self.num_steps) + 0.5) / self.num_steps
+        total = torch.zeros(len(instances), len(OUTPUTS), *image.shape, device=image.device)
+        for batch in steps.split(self.batch_size):
+            points = [(start + t * (image - start)).requires_grad_() for t in batch.tolist()]
+            forward_pass = detector.run([{**batched_input, "image": p} for p in points], [instances] * len(points))
+            for _, i, gradient in detector.input_gradients(forward_pass, self.class_target):
+                total[i] += gradient
+        return total / self.num_steps * (image - start)
+
+
+def baseline_image(image: Tensor, baseline: str) -> Tensor:
+    """An image (C, H, W) without the information: "black", or blurred by a tenth of its shorter side."""
+    if baseline == "black":
+        return torch.zeros_like(image)
+    sigma = max(1.0, min(image.shape[-2:]) / 10)
+    size = 2 * min(int(3 * sigma), min(image.shape[-2:]) - 1) + 1  # reflection needs a smaller kernel than image
+    return gaussian_blur(image, [size, size], [sigma, sigma])
