@@ -78,9 +78,12 @@ class SaliencyHead(nn.Module):
         """
 
     def select(self, instances: Instances) -> Tensor:
-        """Indices of the detections to explain, best scores first."""
+        """Indices of the detections to explain, best scores first; boxes outside of the image are not shown to anyone."""
+        boxes = instances.pred_boxes.clone()
+        boxes.clip(instances.image_size)
+        eligible = (instances.scores > self.score_thresh) & boxes.nonempty()
         order = instances.scores.argsort(descending=True, stable=True)
-        order = order[instances.scores[order] > self.score_thresh]
+        order = order[eligible[order]]
         return order[: self.max_instances] if self.max_instances > 0 else order
 
     def forward(self, detector, batched_input: Dict, clean) -> Fields:
