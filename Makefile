@@ -29,6 +29,7 @@ setup: $(STAMP) ## Make .venv with torch, Detectron2 and this package; says whic
 	@$(if $(JUST_MADE),,$(PY) tools/install_detectron2.py)
 
 demo: $(STAMP) ## Explain the bundled images with the bundled detectors: output/demo/index.html
+	$(PY) tools/explain_net.py --config-file configs/demo/retinanet_planted.yaml --output output/demo_retinanet
 	$(PY) tools/explain_net.py --config-file configs/demo/faster_rcnn_planted.yaml --output output/demo
 
 test: $(STAMP) ## Run the tests

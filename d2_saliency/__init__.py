@@ -15,6 +15,7 @@ from . import data  # isort: skip
 
 # models and methods (registered by import)
 from .modeling import (
+    CLASS_TARGETS,
     SALIENCY_HEAD_REGISTRY,
     SaliencyHead,
     build_explainable,
@@ -29,6 +30,7 @@ from .structures import OUTPUTS, SaliencyMaps
 __version__ = "0.1.0"
 
 __all__ = [
+    "CLASS_TARGETS",
     "OUTPUTS",
     "SALIENCY_HEAD_REGISTRY",
     "SaliencyHead",

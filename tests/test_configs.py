@@ -8,8 +8,8 @@ from detectron2.config import get_cfg
 from detectron2.modeling import META_ARCH_REGISTRY, build_model
 
 from d2_saliency import add_saliency_config, build_explainable
+from d2_saliency.testing import calibrate
 from tests.conftest import ROOT
-from tests.modeling.calibration import calibrate
 
 OURS = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "configs").rglob("*.yaml") if p.name != "Base-planted.yaml")
 PAPER = ["COCO-Detection/faster_rcnn_R_101_FPN_3x.yaml", "COCO-Detection/retinanet_R_101_FPN_3x.yaml"]

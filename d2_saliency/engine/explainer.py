@@ -1,6 +1,7 @@
 """From an image to its explained detections, in the manner of Detectron2's DefaultPredictor."""
 
-from typing import Dict, List, Optional, Union
+from contextlib import contextmanager
+from typing import Dict, Iterator, List, Optional, Union
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import nn
 
 from ..config import add_saliency_config
 from ..modeling import build_explainable, explainable
+from .config_files import ConfigError, one_line
 from .weights import find_weights, load_weights
 
 
@@ -34,6 +36,7 @@ class DefaultExplainer:
     Attributes:
         model: the explaining model; set ``model.saliency_head`` for another method.
         class_names: list[str] or None.
+        weights: path or address that they were loaded from, "" if the weights are random.
     """
 
     def __init__(self, cfg, saliency_cfg: Optional[CfgNode] = None, config_file: str = ""):
@@ -42,14 +45,21 @@ class DefaultExplainer:
             cfg: a CfgNode with the keys of :func:`add_saliency_config`, or a LazyConfig.
             saliency_cfg: for a LazyConfig, a CfgNode whose ``MODEL.SALIENCY_HEAD`` says how to explain.
             config_file: where the config is from; relative weights are also looked up beside it.
+
+        Raises:
+            ConfigError: the config describes no model that can be built.
+            WeightsError: the weights cannot be found or read, or are another model's.
         """
-        parts = _from_yaml(cfg, config_file) if isinstance(cfg, CfgNode) else _from_lazy(cfg, saliency_cfg, config_file)
+        with _config_errors(config_file):
+            parts = _from_yaml(cfg) if isinstance(cfg, CfgNode) else _from_lazy(cfg, saliency_cfg)
+        self.weights: str = find_weights(parts["weights"], config_file)
         self.model: nn.Module = parts["model"].eval()
         self.augmentation: T.Augmentation = parts["augmentation"]
         self.input_format: str = parts["input_format"]
         self.class_names: Optional[List[str]] = parts["class_names"]
         if self.input_format not in ("RGB", "BGR"):
             raise ValueError(f"INPUT.FORMAT is '{self.input_format}'; 'RGB' and 'BGR' are supported.")
+        load_weights(self.model, self.weights)
 
     def __call__(self, original_image: np.ndarray) -> Dict:
         """
@@ -80,27 +90,38 @@ class DefaultExplainer:
         return {"image": image, "height": height, "width": width}
 
 
-def _from_yaml(cfg: CfgNode, config_file: str) -> Dict:
-    model = build_explainable(cfg)
-    load_weights(model, find_weights(cfg.MODEL.WEIGHTS, config_file))
+@contextmanager
+def _config_errors(config_file: str) -> Iterator[None]:
+    """Turn the many kinds of error that building a model raises into a ConfigError."""
+    try:
+        yield
+    except ValueError:  # says what to do: ours
+        raise
+    except Exception as e:
+        raise ConfigError(
+            f"No model can be built from the config {config_file!r}: {type(e).__name__}: {one_line(e)}"
+        ) from e
+
+
+def _from_yaml(cfg: CfgNode) -> Dict:
     return {
-        "model": model,
+        "model": build_explainable(cfg),
+        "weights": cfg.MODEL.WEIGHTS,
         "augmentation": T.ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST),
         "input_format": cfg.INPUT.FORMAT,
         "class_names": _class_names(cfg.DATASETS.TEST),
     }
 
 
-def _from_lazy(cfg, saliency_cfg: Optional[CfgNode], config_file: str) -> Dict:
+def _from_lazy(cfg, saliency_cfg: Optional[CfgNode]) -> Dict:
     if saliency_cfg is None:
         saliency_cfg = get_cfg()
         add_saliency_config(saliency_cfg)
     device = saliency_cfg.MODEL.DEVICE
-    model = explainable(instantiate(cfg.model).to(device), saliency_cfg)
-    load_weights(model, find_weights(saliency_cfg.MODEL.WEIGHTS or cfg.train.init_checkpoint, config_file))
     mapper = cfg.dataloader.test.mapper
     return {
-        "model": model,
+        "model": explainable(instantiate(cfg.model).to(device), saliency_cfg),
+        "weights": saliency_cfg.MODEL.WEIGHTS or cfg.train.init_checkpoint,
         "augmentation": T.AugmentationList(list(instantiate(mapper.augmentations))),
         "input_format": mapper.image_format,
         "class_names": _class_names([cfg.dataloader.test.dataset.names]),

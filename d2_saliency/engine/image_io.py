@@ -75,7 +75,8 @@ def list_images(inputs: Sequence[str]) -> List[Path]:
     """
     Files to read, in the order of the inputs, each once.
 
-    - A file is kept whatever its suffix: if it is no image, reading it says so.
+    - A file is kept whatever its suffix, and also if it does not exist: reading it says so, and the others
+      are read all the same.
     - A folder stands for the images directly inside it (by suffix, ``IMAGE_SUFFIXES``; hidden files are
       none), sorted by name. Folders inside it are not entered: ask for them with a pattern,
       ``"folder/**/*.jpg"``.
@@ -83,7 +84,7 @@ def list_images(inputs: Sequence[str]) -> List[Path]:
       sorted.
 
     Raises:
-        ImageError: an input that does not exist, or a folder or pattern without an image.
+        ImageError: none of the files exists, or a folder or pattern is without an image.
     """
     if not inputs:
         raise ImageError("No input image was given: name at least one file, folder or pattern.")
@@ -91,7 +92,30 @@ def list_images(inputs: Sequence[str]) -> List[Path]:
     for text in inputs:
         for path in _expand(str(text)):
             files.setdefault(os.path.abspath(path), path)
+    if not any(map(os.path.exists, files)):
+        first = repr(str(next(iter(files.values()))))
+        if len(files) == 1:
+            raise ImageError(f"{first} does not exist: check the path.")
+        raise ImageError(f"None of the {len(files)} input files exists, {first} for one: check the paths.")
     return list(files.values())
+
+
+def check_any_readable(paths: Sequence[Path]) -> None:
+    """Fail before a model is loaded if there is nothing to do for it.
+
+    Raises:
+        ImageError: none of the files can be read as an image.
+    """
+    errors = []
+    for path in paths:
+        try:
+            read_image(path)
+            return
+        except ImageError as e:
+            errors.append(e)
+    if len(errors) > 1:
+        raise ImageError(f"None of the {len(errors)} images can be read. The first: {errors[0]}")
+    raise errors[0]
 
 
 def output_names(paths: Sequence[Union[str, Path]]) -> List[str]:
@@ -174,19 +198,24 @@ def _to_8_bits(values: np.ndarray, is_16_bits: bool) -> np.ndarray:
 
 def _expand(text: str) -> List[Path]:
     path = Path(text).expanduser()
-    if path.is_dir():
-        found = [p for p in sorted(path.iterdir()) if _looks_like_image(p)]
+    if os.path.isdir(path):
+        found = [p for p in _list_folder(path) if _looks_like_image(p)]
         if not found:
             raise ImageError(f"Folder {text!r} has no images directly inside: name its files or use a pattern.")
         return found
-    if path.exists():  # before patterns: "photo[1].jpg" may be a file
+    if os.path.exists(path) or not glob.has_magic(text):  # "photo[1].jpg" may be a file
         return [path]
-    if not glob.has_magic(text):
-        raise ImageError(f"{text!r} does not exist: check the path.")
     found = [p for p in map(Path, sorted(glob.glob(str(path), recursive=True))) if _looks_like_image(p)]
     if not found:
         raise ImageError(f"No image matches {text!r}: check the pattern.")
     return found
+
+
+def _list_folder(path: Path) -> List[Path]:
+    try:
+        return sorted(path.iterdir())
+    except OSError as e:
+        raise ImageError(f"Folder {str(path)!r} cannot be read ({e.strerror}): change its permissions.") from e
 
 
 def _looks_like_image(path: Path) -> bool:

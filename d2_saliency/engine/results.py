@@ -8,7 +8,6 @@ OUT/results.json          {"schema_version", "run", "images", "detections"}: one
 OUT/errors.json           the images that failed, and why: [] if none did
 """
 
-import hashlib
 import json
 import logging
 import math
@@ -24,6 +23,7 @@ from PIL import Image
 
 import d2_saliency
 from d2_saliency.engine.bundle import atomic_path, check_writable, save_maps, write_json
+from d2_saliency.engine.digest import digest, file_digest
 from d2_saliency.structures import OUTPUTS
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def run_info(
 
     Args:
         command: the command line
-        config: the whole config as text (``cfg.dump()``)
+        config: the whole config as text, see :func:`d2_saliency.engine.digest.config_text`
         method: name of the saliency head
         seed: seed of the method
         weights: ``cfg.MODEL.WEIGHTS``; a file is identified by its content, anything else by its name
@@ -72,15 +72,15 @@ def run_info(
     Returns:
         dict: with "digest", which changes whenever the results could.
     """
-    weights_digest = _file_digest(weights) or weights
+    weights_digest = file_digest(weights) or weights
     return {
         "command": command,
         "method": method,
         "seed": seed,
         "num_samples": num_samples,
         "weights": weights,
-        "config_digest": _digest(config),
-        "digest": _digest(config, method, seed, num_samples, weights_digest, d2_saliency.__version__),
+        "config_digest": digest(config),
+        "digest": digest(config, method, seed, num_samples, weights_digest, d2_saliency.__version__),
         "versions": {
             "d2_saliency": d2_saliency.__version__,
             "detectron2": detectron2.__version__,
@@ -114,7 +114,7 @@ class ResultsWriter:
     def input_digest(self, path: Union[str, Path]) -> str:
         """Identifies what this run makes of an image: changes with the config and with the file's content."""
         # A file that cannot be read has a digest, too: no image with it is ever done, reading it says why.
-        return _digest(self.run["digest"], _file_digest(path))
+        return digest(self.run["digest"], file_digest(path))
 
     def is_done(self, name: str, digest: str) -> bool:
         """Whether the outputs of image ``name`` are complete, and made by this config from this input."""
@@ -235,15 +235,3 @@ class ResultsWriter:
 def class_name(class_id: int, class_names: Optional[Sequence[str]]) -> str:
     """Name of a class, or "class 7" where there is no name (no metadata, or metadata of fewer classes)."""
     return class_names[class_id] if class_names and class_id < len(class_names) else f"class {class_id}"
-
-
-def _digest(*parts: Any) -> str:
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
-
-
-def _file_digest(path: Union[str, Path]) -> Optional[str]:
-    """Digest of a file's content; None if it cannot be read."""
-    try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    except OSError:
-        return None

@@ -2,14 +2,18 @@
 
 import logging
 import os
+import socket
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Optional
+from typing import Iterator, Optional
 
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils.file_io import PathManager
 from torch import nn
 
 logger = logging.getLogger(__name__)
+
+TIMEOUT = 20  # seconds that a server may be silent
 
 
 class WeightsError(ValueError):
@@ -50,15 +54,17 @@ def load_weights(model: nn.Module, weights: str) -> None:
         checkpointer.load(local)
     except WeightsError as e:
         raise WeightsError(f"The weights '{weights}' {e}") from None
-    except Exception as e:  # unpickling a damaged file may raise anything
+    except Exception as e:  # unpickling a damaged file may raise anything, and torch then advises to be less safe
         raise WeightsError(
-            f"The weights '{weights}' cannot be read ({_first_line(e)}): download or save them again."
+            f"The weights '{weights}' are damaged, no checkpoint, or hold more than tensors ({type(e).__name__}): "
+            "download them again, or save the model's state_dict alone."
         ) from e
 
 
 def _download(weights: str) -> str:
     try:
-        local = PathManager.get_local_path(weights)
+        with _timeout(TIMEOUT):
+            local = PathManager.get_local_path(weights)
     except Exception as e:  # handlers raise what their network library raises
         raise WeightsError(
             f"The weights '{weights}' cannot be fetched ({_first_line(e)}). Download them by other means and name the "
@@ -67,6 +73,17 @@ def _download(weights: str) -> str:
     if not os.path.isfile(local):
         raise WeightsError(f"The weights '{weights}' do not exist. Name a checkpoint with --opts MODEL.WEIGHTS FILE.")
     return local
+
+
+@contextmanager
+def _timeout(seconds: float) -> Iterator[None]:
+    """Without it, a network that swallows packets lets a download wait for ever."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 class _StrictCheckpointer(DetectionCheckpointer):

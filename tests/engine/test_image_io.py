@@ -1,10 +1,11 @@
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from d2_saliency.engine.image_io import ImageError, list_images, output_names, read_image
+from d2_saliency.engine.image_io import ImageError, check_any_readable, list_images, output_names, read_image
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -165,6 +166,17 @@ class TestListImages:
     def test_named_file_counts_whatever_its_suffix(self, folder):
         assert self.names("d/c.txt") == ["d/c.txt"]
 
+    def test_missing_file_is_kept_for_its_error_to_be_recorded(self, folder):
+        assert self.names("nope.jpg", "d") == ["nope.jpg", "d/a.png", "d/b.JPG"]
+
+    def test_folder_that_may_not_be_read(self, folder, monkeypatch):
+        def refuse(path):
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr(Path, "iterdir", refuse)
+        with pytest.raises(ImageError, match=r"Folder 'd' cannot be read \(Permission denied\)"):
+            list_images(["d"])
+
     def test_file_that_looks_like_a_pattern(self, folder):
         (folder / "x[1].jpg").touch()
         assert self.names("x[1].jpg") == ["x[1].jpg"]
@@ -179,7 +191,9 @@ class TestListImages:
         "inputs, reason",
         [
             ([], "No input image"),
-            (["d", "nope.jpg"], "'nope.jpg' does not exist"),
+            (["nope.jpg"], "'nope.jpg' does not exist: check the path"),
+            (["nope.jpg", "no.png"], "None of the 2 input files exists, 'nope.jpg' for one"),
+            (["d", "*.webp"], r"No image matches '\*.webp'"),
             (["*.webp"], r"No image matches '\*.webp'"),
             (["d/c*"], "No image matches"),
             (["empty"], "Folder 'empty' has no images"),
@@ -189,6 +203,16 @@ class TestListImages:
         (folder / "empty").mkdir()
         with pytest.raises(ImageError, match=reason):
             list_images(inputs)
+
+
+def test_check_any_readable(tmp_path):
+    good, bad = save(tmp_path, np.zeros((2, 2), np.uint8)), tmp_path / "bad.jpg"
+    bad.write_text("hello")
+    check_any_readable([bad, good])
+    with pytest.raises(ImageError, match="^'.*bad.jpg' is not an image"):
+        check_any_readable([bad])
+    with pytest.raises(ImageError, match="^None of the 2 images can be read. The first: '.*bad.jpg' is not an image"):
+        check_any_readable([bad, tmp_path / "nope.jpg"])
 
 
 class TestOutputNames:

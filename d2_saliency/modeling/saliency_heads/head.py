@@ -78,7 +78,7 @@ class SaliencyHead(nn.Module):
         """
 
     def select(self, instances: Instances) -> Tensor:
-        """Indices of the detections to explain, best scores first; boxes outside of the image are not shown to anyone."""
+        """Indices of the detections to explain, best scores first. Nobody sees boxes outside of the image."""
         boxes = instances.pred_boxes.clone()
         boxes.clip(instances.image_size)
         eligible = (instances.scores > self.score_thresh) & boxes.nonempty()

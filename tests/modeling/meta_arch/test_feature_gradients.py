@@ -11,7 +11,7 @@ from detectron2.modeling import build_model
 from detectron2.modeling.roi_heads import cascade_rcnn, fast_rcnn
 
 from d2_saliency import explainable
-from tests.modeling.calibration import calibrate
+from d2_saliency.testing import calibrate
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import naive  # noqa: E402

@@ -1,0 +1,114 @@
+"""Reads configs, YAML or lazy, from paths or model-zoo names, and says in one line why one cannot be used."""
+
+import itertools
+import os
+from pathlib import Path
+from typing import List, Optional, Tuple
+
+import yaml
+from detectron2 import model_zoo
+from detectron2.config import CfgNode, LazyConfig
+from omegaconf import DictConfig, OmegaConf
+
+
+class ConfigError(ValueError):
+    """A config that cannot be used; the message is one line that says what to do."""
+
+
+def find_config(name: str) -> Tuple[str, Optional[str]]:
+    """Path of a config given as a path or a model-zoo name, and its name if it is from Detectron2's model zoo."""
+    zoo = Path(model_zoo.get_config_file("Base-RCNN-FPN.yaml")).resolve().parent
+    path = name if os.path.isfile(name) else str(zoo / name)
+    if not os.path.isfile(path):
+        raise ConfigError(
+            f"There is no config '{name}', neither as a file nor in Detectron2's model zoo. Name a .yaml or .py file, "
+            "or for example COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml."
+        )
+    real = Path(path).resolve()
+    return path, real.relative_to(zoo).as_posix() if zoo in real.parents else None
+
+
+def merge_yaml(cfg: CfgNode, path: str, trusted: bool) -> None:
+    """Merge a YAML config into ``cfg``; tags that run code are refused unless the file is trusted."""
+    try:
+        cfg.merge_from_file(path, allow_unsafe=trusted)
+    except yaml.constructor.ConstructorError as e:
+        raise ConfigError(
+            f"The config '{path}' (or its _BASE_) has a YAML tag that runs code ({e.problem}); if you trust it, allow "
+            "that with --trust-config."
+        ) from e
+    except FileNotFoundError as e:
+        raise ConfigError(f"The config '{path}' needs '{e.filename}', which does not exist.") from e
+    except (yaml.YAMLError, UnicodeDecodeError) as e:
+        raise ConfigError(f"The config '{path}' is not valid YAML: {one_line(e)}") from e
+    except (KeyError, ValueError, AssertionError, AttributeError, TypeError) as e:
+        raise ConfigError(f"The config '{path}' does not fit Detectron2 with d2_saliency's keys: {one_line(e)}") from e
+
+
+def merge_opts(cfg: CfgNode, opts: List[str]) -> None:
+    """Merge the words KEY VALUE KEY VALUE ... into ``cfg``."""
+    if len(opts) % 2:
+        raise ConfigError(f"--opts takes pairs of KEY VALUE, got {len(opts)} words: {' '.join(opts)}")
+    try:
+        cfg.merge_from_list(opts)
+    except (KeyError, ValueError, AssertionError) as e:
+        raise ConfigError(
+            f"--opts: {one_line(e)}. Keys are those of Detectron2's config and MODEL.SALIENCY_HEAD.*"
+        ) from e
+
+
+def split_opts(opts: List[str]) -> Tuple[List[str], List[str]]:
+    """Pairs KEY VALUE of our keys (MODEL.*, also written KEY=VALUE), and the words key=value for a lazy config."""
+    ours, lazy = [], []
+    words = iter(opts)
+    for word in words:
+        if word.startswith("MODEL."):
+            key, equals, value = word.partition("=")
+            ours += [key, value] if equals else [key, *itertools.islice(words, 1)]
+        else:
+            lazy.append(word)
+    return ours, lazy
+
+
+def load_lazy(path: str, opts: List[str], trusted: bool) -> DictConfig:
+    """Run a lazy config, if it is trusted, and override its keys with the words key=value."""
+    if not trusted:
+        raise ConfigError(
+            f"The lazy config '{path}' is Python code, which opening it would run; if you trust it, allow that with "
+            "--trust-config."
+        )
+    try:
+        cfg = LazyConfig.load(path)
+    except Exception as e:  # it is code: it may raise anything
+        raise ConfigError(f"The lazy config '{path}' fails with {type(e).__name__}: {one_line(e)}") from e
+    missing = [key for key in ("model", "dataloader", "train") if key not in cfg]
+    if missing:
+        raise ConfigError(f"The lazy config '{path}' does not define {', '.join(missing)}, so there is nothing to run.")
+    for key in (word.partition("=")[0] for word in opts):
+        if not key.startswith("+") and not _has_key(cfg, key.lstrip("~")):
+            raise ConfigError(f"--opts: the lazy config has no key '{key}'; to add it, write +{key}=VALUE.")
+    try:
+        return LazyConfig.apply_overrides(cfg, opts)
+    except Exception as e:  # of Hydra, OmegaConf or Detectron2
+        raise ConfigError(
+            f"--opts: {one_line(e)}. A lazy config takes its own keys as key=value, and MODEL.SALIENCY_HEAD.* VALUE."
+        ) from e
+
+
+def _has_key(cfg: DictConfig, key: str) -> bool:
+    parent, _, leaf = key.rpartition(".")
+    node = OmegaConf.select(cfg, parent) if parent else cfg
+    return leaf in node if isinstance(node, DictConfig) else node is not None
+
+
+def zoo_weights(zoo_name: str) -> Optional[str]:
+    """Address of the trained weights of a model-zoo config; its own MODEL.WEIGHTS is only where training starts."""
+    try:
+        return model_zoo.get_checkpoint_url(zoo_name)
+    except RuntimeError:
+        return None
+
+
+def one_line(error: Exception) -> str:
+    """The message of any exception on one line."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,54 @@
+import copy
+
+import pytest
+from detectron2 import model_zoo
+from detectron2.config import get_cfg
+
+from d2_saliency import add_saliency_config
+from d2_saliency.engine.digest import config_text, digest, file_digest
+
+
+@pytest.fixture
+def cfg():
+    cfg = get_cfg()
+    add_saliency_config(cfg)
+    return cfg
+
+
+@pytest.mark.parametrize(
+    "key, value, same",
+    [
+        ("MODEL.DEVICE", "cpu", True),
+        ("OUTPUT_DIR", "elsewhere", True),
+        ("MODEL.WEIGHTS", "w.pth", True),  # run_info identifies weights by their content
+        ("MODEL.SALIENCY_HEAD.SMOOTHGRAD.BATCH_SIZE", 7, True),
+        ("MODEL.SALIENCY_HEAD.SMOOTHGRAD.NUM_SAMPLES", 7, False),
+        ("MODEL.SALIENCY_HEAD.NAME", "Gradient", False),
+        ("INPUT.MIN_SIZE_TEST", 7, False),
+    ],
+)
+def test_text_is_the_same_where_the_maps_are(cfg, key, value, same):
+    other = cfg.clone()
+    other.merge_from_list([key, value])
+    before = cfg.dump()
+    assert (config_text(cfg, cfg) == config_text(other, other)) == same
+    assert cfg.dump() == before
+
+
+def test_lazy(cfg):
+    lazy = model_zoo.get_config("COCO-Detection/fcos_R_50_FPN_1x.py")
+    text = config_text(lazy, cfg)
+    assert " at 0x" not in text and "get_detection_dataset_dicts" in text and "SALIENCY_HEAD" in text
+    moved, other = copy.deepcopy(lazy), copy.deepcopy(lazy)
+    moved.train.device, moved.train.output_dir, moved.train.init_checkpoint = "cpu", "elsewhere", "w.pth"
+    other.model.test_score_thresh = 0.123
+    assert config_text(moved, cfg) == text != config_text(other, cfg)
+    assert moved.train.device == "cpu"
+
+
+def test_files(tmp_path):
+    (tmp_path / "a").write_text("1")
+    (tmp_path / "b").write_text("1")
+    (tmp_path / "c").write_text("2")
+    a, b, c, missing = (file_digest(tmp_path / name) for name in ("a", "b", "c", "d"))
+    assert a == b != c and missing is None and digest(a) == digest(b) != digest(c)
