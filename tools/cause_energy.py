@@ -2,51 +2,66 @@
 """
 Check explanations against truth: cause energy on the planted-cause scenes (METHODS section 6).
 
-Prints one row of a Markdown table: how much the class map prefers the emblem that decides the class, and how far
-each coordinate map leans to its own edge, as mean [95 % interval] over the matched detections.
+Prints a Markdown table: how much the class map prefers the emblem that decides the class, and how far each coordinate
+map leans to its own edge, as mean [95 % interval] over the detections that match an object.
 
-    tools/cause_energy.py --config-file configs/demo/retinanet_planted.yaml --method Gradient --class-target contrast
+    tools/cause_energy.py --config-file configs/demo/retinanet_planted.yaml --methods Gradient ODAM
+    tools/cause_energy.py --dataset planted_shortcut_val --only-class 1 --methods ODSmoothGrad --class-targets score \\
+        --config-file configs/demo/faster_rcnn_shortcut.yaml
 """
 
 import argparse
+import itertools
 import math
+import statistics
 import sys
 from pathlib import Path
+from typing import Iterator, List
 
 import numpy as np
 from detectron2.data import DatasetCatalog
-from detectron2.utils.logger import setup_logger
 from tqdm import tqdm
 
+from d2_saliency import CLASS_TARGETS, OUTPUTS, build_saliency_head
 from d2_saliency.engine.defaults import add_explainer_arguments, setup_cfg
 from d2_saliency.engine.explainer import DefaultExplainer
 from d2_saliency.engine.image_io import read_image
 from d2_saliency.evaluation import mean_with_interval, planted_cause_energy
-from d2_saliency.structures import OUTPUTS
 
 ROOT = Path(__file__).resolve().parents[1]
-COLUMNS = (*OUTPUTS[1:], "own/opposite", "times_chance", "pointing", "in_box", "mark")
+MEANS = ("times_chance", "pointing", "in_box", "mark", *OUTPUTS[1:])
 
 
-def measure(args: argparse.Namespace) -> str:
-    """The table row for the configuration that the arguments describe."""
+def measure(args: argparse.Namespace) -> Iterator[str]:
+    """The table's rows, one for each method and class target."""
     cfg, saliency_cfg, config_file = setup_cfg(args)
     explainer = DefaultExplainer(cfg, saliency_cfg, config_file)
-    scenes = DatasetCatalog.get(args.dataset)[: args.num_images]
-    records = []
-    for scene in tqdm(scenes, desc="scenes"):
-        instances = explainer(read_image(scene["file_name"]))["instances"]
-        records += planted_cause_energy(instances, scene["annotations"])
+    heads = {pair: _head(saliency_cfg, *pair) for pair in itertools.product(args.methods, args.class_targets)}
+    records = {pair: [] for pair in heads}
+    for scene in tqdm(DatasetCatalog.get(args.dataset)[: args.num_images], desc="scenes", unit="image"):
+        image = read_image(scene["file_name"])
+        for pair, explainer.model.saliency_head in heads.items():
+            records[pair] += planted_cause_energy(explainer(image)["instances"], scene["annotations"])
+    for (method, class_target), found in records.items():
+        if args.only_class >= 0:
+            found = [r for r in found if r["class_id"] == args.only_class]
+        yield f"| {Path(config_file).stem} | {method} | {class_target} | {len(found)} | {_summary(found)} |"
+
+
+def _head(saliency_cfg, method: str, class_target: str):
+    cfg = saliency_cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.SALIENCY_HEAD.NAME, cfg.MODEL.SALIENCY_HEAD.CLASS_TARGET = method, class_target
+    return build_saliency_head(cfg)
+
+
+def _summary(records: List[dict]) -> str:
     for record in records:
         ratios = np.array([record[name] for name in OUTPUTS[1:]])
-        record["own/opposite"] = float("nan") if np.isnan(ratios).all() else float(np.nanmean(ratios))
-    if args.only_class >= 0:
-        records = [r for r in records if r["class_id"] == args.only_class]
-    values = [mean_with_interval([r[name] for r in records]) for name in COLUMNS]
-    head = saliency_cfg.MODEL.SALIENCY_HEAD
-    name = f"{Path(config_file).stem} | {head.NAME} | {head.CLASS_TARGET} | {len(records)}"
-    median = np.nanmedian([r["own/opposite"] for r in records]) if records else math.nan
-    return " | ".join([f"| {name}", *map(str, values), f"{median:.2f} |"])
+        record["own/opposite"] = float("nan") if np.isnan(ratios).all() else float(np.nanmedian(ratios))
+    median = statistics.median([r["own/opposite"] for r in records if not math.isnan(r["own/opposite"])] or [math.nan])
+    means = [mean_with_interval([r[name] for r in records]) for name in MEANS]
+    return " | ".join([*map(str, means), f"{median:.2f}"])
 
 
 def main() -> int:
@@ -55,12 +70,16 @@ def main() -> int:
     parser.add_argument("--dataset", default="planted_val", help="planted split (default: %(default)s)")
     parser.add_argument("--num-images", type=int, default=100, help="first scenes of it (default: %(default)s)")
     parser.add_argument("--only-class", type=int, default=-1, metavar="K", help="detections of class K only")
+    parser.add_argument("--methods", nargs="+", default=["Gradient"], metavar="NAME", help="rows (default: Gradient)")
+    parser.add_argument(
+        "--class-targets", nargs="+", default=list(CLASS_TARGETS), choices=CLASS_TARGETS, help="rows (default: all)"
+    )
     add_explainer_arguments(parser, str(ROOT / "configs" / "demo" / "faster_rcnn_planted.yaml"))
     args = parser.parse_args()
-    setup_logger(name="d2_saliency")
-    row = measure(args)
-    print("| detector | method | class target | n | " + " | ".join(COLUMNS) + " | own/opposite, median |")
-    print(row)
+    print("| detector | method | class target | n | " + " | ".join(MEANS) + " | own/opposite, median |")
+    print("|---" * (len(MEANS) + 5) + "|")
+    for row in measure(args):
+        print(row, flush=True)
     return 0
 
 
