@@ -20,7 +20,7 @@ PIP_INSTALL = set -o pipefail; PYTHONUNBUFFERED=1 PYTHONWARNINGS=ignore $(PY) -m
 FIND_OPENCV = import cv2; from importlib.metadata import packages_distributions as p; print(p()["cv2"][0])
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test quality format clean
+.PHONY: help setup demo test benchmark quality format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -34,6 +34,9 @@ demo: $(STAMP) ## Explain the bundled images with the bundled detectors: output/
 
 test: $(STAMP) ## Run the tests
 	$(PY) -m pytest -q
+
+benchmark: $(STAMP) ## Measure what explanations cost beside one stock inference
+	$(PY) tools/benchmark.py
 
 quality: $(STAMP) ## Check style
 	$(PY) -m ruff check .

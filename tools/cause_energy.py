@@ -23,7 +23,7 @@ from detectron2.data import DatasetCatalog
 from tqdm import tqdm
 
 from d2_saliency import CLASS_TARGETS, OUTPUTS, build_saliency_head
-from d2_saliency.engine.defaults import add_explainer_arguments, setup_cfg
+from d2_saliency.engine.defaults import add_explainer_arguments, setup_cfg, setup_terminal
 from d2_saliency.engine.explainer import DefaultExplainer
 from d2_saliency.engine.image_io import read_image
 from d2_saliency.evaluation import mean_with_interval, planted_cause_energy
@@ -76,6 +76,7 @@ def main() -> int:
     )
     add_explainer_arguments(parser, str(ROOT / "configs" / "demo" / "faster_rcnn_planted.yaml"))
     args = parser.parse_args()
+    setup_terminal()
     print("| detector | method | class target | n | " + " | ".join(MEANS) + " | own/opposite, median |")
     print("|---" * (len(MEANS) + 5) + "|")
     for row in measure(args):

@@ -16,7 +16,7 @@ class Estimate(NamedTuple):
     count: int
 
     def __str__(self) -> str:
-        return f"{self.mean:.2f} [{self.low:.2f}, {self.high:.2f}]" if self.count else "-"
+        return f"{self.mean:.3g} [{self.low:.3g}, {self.high:.3g}]" if self.count else "-"
 
 
 def mean_with_interval(values: Sequence[float], seed: int = 0) -> Estimate:

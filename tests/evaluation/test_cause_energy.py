@@ -1,0 +1,96 @@
+"""Cause energy on maps small enough to add up by hand."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from detectron2.structures import Boxes, Instances
+from pycocotools import mask as coco_mask
+
+from d2_saliency import SaliencyMaps
+from d2_saliency.evaluation import class_cause_energy, edge_cause_energy, mean_with_interval, planted_cause_energy
+
+BOX = (2, 2, 6, 6)  # 16 pixels of 8 x 10
+
+
+def emblem():
+    m = np.zeros((8, 10), dtype=bool)
+    m[3:5, 3:5] = True  # 4 of the box's 16 pixels
+    return m
+
+
+class TestClass:
+    def test_uniform_map_is_at_chance(self):
+        result = class_cause_energy(np.ones((8, 10)), BOX, emblem())
+        assert result["times_chance"] == pytest.approx(1.0)
+        assert result["in_box"] == pytest.approx(16 / 80)
+        assert result["pointing"] == 0.0  # the first of equal pixels is in the corner
+
+    def test_by_hand(self):
+        saliency = np.zeros((8, 10))
+        saliency[3, 3] = 3  # on the emblem
+        saliency[5, 5] = 1  # in the box
+        saliency[0, 9] = 4 - 1e-9  # outside
+        result = class_cause_energy(saliency, BOX, emblem())
+        assert result["times_chance"] == pytest.approx((3 / 4) / (4 / 16))
+        assert result["in_box"] == pytest.approx(4 / 8)
+        assert result["pointing"] == 0.0
+
+    def test_rows_are_y(self):
+        saliency, tall = np.zeros((8, 10)), np.zeros((8, 10), dtype=bool)
+        saliency[7, 1] = 1
+        tall[7, 1] = True
+        assert class_cause_energy(saliency, (0, 6, 2, 8), tall)["pointing"] == 1.0
+
+    def test_empty_map(self):
+        assert all(math.isnan(v) for v in class_cause_energy(np.zeros((8, 10)), BOX, emblem()).values())
+
+
+def test_edges_by_hand():
+    # Box 10..30 x 10..30 in 40 x 40: strips are 2 px to either side of an edge, along it.
+    maps = np.zeros((4, 40, 40))
+    maps[0, 20, 10] = 6  # x_min's own edge
+    maps[0, 20, 29] = 2  # the opposite one
+    maps[1, 10, 20] = 5  # y_min: own only
+    maps[2, 20, 10] = 4  # x_max: opposite only
+    maps[3, :, :] = 1
+    result = edge_cause_energy(maps, (10, 10, 30, 30))
+    assert result["x_min"] == pytest.approx(3.0)
+    assert math.isnan(result["y_min"])
+    assert result["x_max"] == 0.0
+    assert result["y_max"] == pytest.approx(1.0)
+
+
+def test_matching_to_objects_of_the_scene():
+    def annotation(box, category):
+        mask = np.asfortranarray(emblem().astype(np.uint8))
+        return {"bbox": box, "category_id": category, "emblem": coco_mask.encode(mask)}
+
+    maps = SaliencyMaps.full_image(torch.ones(3, 5, 8, 10), (8, 10))
+    found = Instances(
+        (8, 10),
+        pred_boxes=Boxes(torch.tensor([[2.0, 2, 6, 6], [2, 2, 6, 6], [7, 0, 10, 3]])),
+        pred_classes=torch.tensor([1, 0, 1]),
+        pred_saliency=maps,
+    )
+    records = planted_cause_energy(found, [annotation([2, 2, 6, 7], 1)])
+    assert len(records) == 1  # the second is of another class, the third elsewhere
+    assert records[0]["class_id"] == 1 and records[0]["times_chance"] == pytest.approx(1.0)
+    assert math.isnan(records[0]["mark"])
+    assert planted_cause_energy(found, []) == []
+
+
+class TestInterval:
+    def test_covers_the_mean_of_a_sample(self):
+        values = np.random.default_rng(0).normal(3.0, 1.0, 400)
+        estimate = mean_with_interval(values)
+        assert estimate.mean == pytest.approx(values.mean()) and estimate.count == 400
+        # 1.96 standard errors to either side
+        assert estimate.low == pytest.approx(values.mean() - 1.96 * values.std() / 20, abs=0.02)
+        assert estimate.high == pytest.approx(values.mean() + 1.96 * values.std() / 20, abs=0.02)
+
+    def test_nan_does_not_count_and_nothing_is_nan(self):
+        assert mean_with_interval([1.0, math.nan, 1.0]) == (1.0, 1.0, 1.0, 2)
+        empty = mean_with_interval([])
+        assert empty.count == 0 and math.isnan(empty.mean) and str(empty) == "-"
