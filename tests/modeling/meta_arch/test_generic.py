@@ -1,0 +1,58 @@
+"""A real detector that d2_saliency has never heard of, on real photos (development data beside the repository)."""
+
+import importlib.util
+import sys
+
+import pytest
+import torch
+
+from d2_saliency import explainable
+from d2_saliency.engine.image_io import read_image
+from d2_saliency.modeling.saliency_heads import ODAM, Gradient, ODSmoothGrad
+from tests.conftest import ROOT
+
+SHARED = ROOT.parent / "shared"
+PHOTO = SHARED / "data/coco/val2017/000000122745.jpg"
+needs_shared = pytest.mark.skipif(not PHOTO.is_file(), reason="needs ../shared, which users do not have")
+
+
+@pytest.fixture(scope="module")
+def nanodet():
+    spec = importlib.util.spec_from_file_location("nanodet_d2", SHARED / "models/nanodet_d2.py")
+    module = sys.modules.setdefault("nanodet_d2", importlib.util.module_from_spec(spec))
+    if not hasattr(module, "load_nanodet"):
+        spec.loader.exec_module(module)
+    return module.load_nanodet(str(SHARED / "data/weights/nanodet_m_coco.pth"))
+
+
+def photo():
+    image = read_image(PHOTO)
+    return {"image": torch.as_tensor(image.transpose(2, 0, 1).copy()), "height": 320, "width": 240}
+
+
+@needs_shared
+@pytest.mark.parametrize(
+    "head", [Gradient(max_instances=2), ODSmoothGrad(max_instances=1, num_samples=2), ODAM(layer="fpn.lateral_convs.0")]
+)
+def test_maps_lie_on_the_objects(nanodet, head):
+    model = explainable(nanodet)
+    head.score_thresh = 0.4
+    model.saliency_head = head
+    with torch.no_grad():
+        stock = nanodet([photo()])[0]["instances"]
+        found = model([photo()])[0]["instances"]
+    assert len(stock) > 0 and torch.equal(stock.pred_boxes.tensor, found.pred_boxes.tensor)
+    found = found[found.pred_saliency.explained]
+    assert len(found) > 0
+    for m, (x0, y0, x1, y1) in zip(found.pred_saliency.resize(320, 240), found.pred_boxes.tensor.int().tolist()):
+        assert m.isfinite().all()
+        inside = m[0, y0:y1, x0:x1].sum() / m[0].sum()
+        assert inside > (x1 - x0) * (y1 - y0) / (320 * 240)  # more than the box's share of the image
+
+
+@needs_shared
+def test_what_an_unknown_model_does_not_reveal_is_refused(nanodet):
+    model = explainable(nanodet)
+    model.saliency_head = Gradient(class_target="contrast", score_thresh=0.3)
+    with torch.no_grad(), pytest.raises(ValueError, match="use 'score' or 'logit'"):
+        model([photo()])
