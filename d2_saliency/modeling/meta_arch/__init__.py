@@ -1,12 +1,11 @@
 # Importing an architecture registers it.
-from .base import FeatureWindow, ForwardPass, SaliencyMixin
+from .base import ForwardPass, SaliencyMixin
 from .build import build_explainable, explainable
 from .generic import SaliencyGeneric
 from .rcnn import SaliencyRCNN
 from .retinanet import SaliencyRetinaNet
 
 __all__ = [
-    "FeatureWindow",
     "ForwardPass",
     "SaliencyGeneric",
     "SaliencyMixin",

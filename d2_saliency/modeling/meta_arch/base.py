@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from itertools import zip_longest
-from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Dict, Iterator, List, Optional, Tuple
 
 import torch
 from detectron2.structures import ImageList, Instances
@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...structures import OUTPUTS, SaliencyMaps
+from ..feature_windows import FeatureWindow
 from ..optimize import frozen_parameters
 from ..targets import instance_targets
 
@@ -39,22 +40,6 @@ class ForwardPass:
         """The part of this pass that belongs to image ``index`` and its detections ``keep``."""
         features = {name: f[index : index + 1] for name, f in self.features.items()}
         return ForwardPass([self.images[index]], features, self.padded_size, [self.instances[index][keep]])
-
-
-class FeatureWindow(NamedTuple):
-    """
-    The gradients of a detection's five outputs to one feature level; they are zero outside of this window.
-
-    Attributes:
-        level: key of ``ForwardPass.features``.
-        top, left: position of the window on the level, in cells.
-        gradient: (5, C, h, w).
-    """
-
-    level: str
-    top: int
-    left: int
-    gradient: Tensor
 
 
 class SaliencyMixin:

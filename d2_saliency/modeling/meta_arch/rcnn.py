@@ -14,10 +14,11 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
 from ...structures import OUTPUTS
+from ..feature_windows import FeatureWindow
 from ..roi_align import roi_align_matrices
 from ..saliency_heads.build import build_saliency_head
 from ..targets import instance_targets
-from .base import FeatureWindow, ForwardPass, SaliencyMixin
+from .base import ForwardPass, SaliencyMixin
 
 # Shape shorthand: R RoIs of all images together, K foreground classes, P the pooler's output size.
 

@@ -11,9 +11,10 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
 from ...structures import OUTPUTS
+from ..feature_windows import FeatureWindow
 from ..saliency_heads.build import build_saliency_head
 from ..targets import instance_targets
-from .base import FeatureWindow, ForwardPass, SaliencyMixin
+from .base import ForwardPass, SaliencyMixin
 
 # Shape shorthand: H, W a level's size in cells, A anchors per cell, K classes, R anchors of all levels.
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...structures import SaliencyMaps
+from ..feature_windows import FeatureWindow, joined_windows, region_mask, stride, widened
 from ..layers import layer_names, layer_output, recorded_output
-from ..meta_arch.base import FeatureWindow
 from .head import Fields, SaliencyHead
 
 DetectionWindows = Iterable[List[FeatureWindow]]
@@ -131,12 +131,12 @@ class CAMHead(SaliencyHead):
                 activations = levels[part.level]
                 # One more cell, so that a map that is resized falls to zero as the level's would.
                 margin = 1 + (math.ceil(3 * self.smooth_sigma) if self.smooths else 0)
-                part = _widened(part, margin, activations.shape[-2:])
-                stride = _stride(clean.padded_size, activations.shape[-2:])
-                region = _region_mask(box, stride, activations)
+                part = widened(part, margin, activations.shape[-2:])
+                cell = stride(clean.padded_size, activations.shape[-2:])
+                region = region_mask(box, cell, activations)
                 gradient = part.gradient / scale
                 evidence = Evidence(activations, totals[part.level], gradient, part.top, part.left, region)
-                per_level.append(self._placed(self._signed_map(evidence), part, stride))
+                per_level.append(self._placed(self._signed_map(evidence), part, cell))
             placed.append(_sum_of_levels(per_level))
         maps, regions = zip(*placed)
         return {"pred_saliency": SaliencyMaps(maps, torch.stack(regions), instances.image_size), **fields}
@@ -178,12 +178,12 @@ class CAMHead(SaliencyHead):
         chosen = {"both": torch.maximum(positive, negative), "positive": positive, "negative": negative}
         return torch.cat([m[:1], chosen[self.coord_sign]])
 
-    def _placed(self, m: Tensor, part: FeatureWindow, stride: Tuple[float, float]) -> Tuple[Tensor, Tensor]:
+    def _placed(self, m: Tensor, part: FeatureWindow, cell: Tuple[float, float]) -> Tuple[Tensor, Tensor]:
         """A map with the area (x0, y0, x1, y1) that it covers, in pixels of the network input."""
         top, left = (0, 0) if self.whole_level else (part.top, part.left)
         height, width = m.shape[-2:]
         cells = m.new_tensor([left, top, left + width, top + height])
-        return m, cells * cells.new_tensor([stride[1], stride[0]] * 2)
+        return m, cells * cells.new_tensor([cell[1], cell[0]] * 2)
 
     def smooth(self, values: Tensor) -> Tensor:
         """Gaussian of ``smooth_sigma`` cells over the last two axes, (..., h, w); zeros beyond the border."""
@@ -208,56 +208,11 @@ def level_windows(detector, forward_pass, class_target: str) -> List[Iterator[Li
     return detector.feature_gradients(forward_pass, class_target)
 
 
-def joined_windows(parts: Iterable[FeatureWindow]) -> List[FeatureWindow]:
-    """One window per level, the sum of those on it: a Cascade detection reads its level once for each stage."""
-    by_level: Dict[str, List[FeatureWindow]] = {}
-    for part in parts:
-        by_level.setdefault(part.level, []).append(part)
-    return [_joined(same) if len(same) > 1 else same[0] for same in by_level.values()]
-
-
-def _joined(parts: List[FeatureWindow]) -> FeatureWindow:
-    top, left = min(p.top for p in parts), min(p.left for p in parts)
-    bottom = max(p.top + p.gradient.shape[-2] for p in parts)
-    right = max(p.left + p.gradient.shape[-1] for p in parts)
-    total = parts[0].gradient.new_zeros(*parts[0].gradient.shape[:2], bottom - top, right - left)
-    for p in parts:
-        y, x = p.top - top, p.left - left
-        total[..., y : y + p.gradient.shape[-2], x : x + p.gradient.shape[-1]] += p.gradient
-    return FeatureWindow(parts[0].level, top, left, total)
-
-
-def _widened(part: FeatureWindow, margin: int, size: Tuple[int, int]) -> FeatureWindow:
-    """The same window with ``margin`` more cells on each side, where the level (H, W) has them."""
-    h, w = part.gradient.shape[-2:]
-    up, left = min(margin, part.top), min(margin, part.left)
-    down, right = min(margin, size[0] - part.top - h), min(margin, size[1] - part.left - w)
-    gradient = F.pad(part.gradient, (left, right, up, down))
-    return FeatureWindow(part.level, part.top - up, part.left - left, gradient)
-
-
 def _box_sides(instances) -> Tensor:
     """(N, 5): 1 for the class, the box's width for x and its height for y, at least 1 pixel."""
     x0, y0, x1, y1 = instances.pred_boxes.tensor.unbind(1)
     width, height = (x1 - x0).clamp(min=1), (y1 - y0).clamp(min=1)
     return torch.stack([torch.ones_like(width), width, height, width, height], dim=1)
-
-
-def _stride(padded_size: Tuple[int, int], level_size: Tuple[int, int]) -> Tuple[float, float]:
-    """Pixels per cell in y and x, powers of 2: the last cells of coarse levels reach beyond the padded image."""
-    return tuple(2.0 ** math.ceil(math.log2(p / n) - 1e-6) for p, n in zip(padded_size, level_size))
-
-
-def _region_mask(box: Tensor, stride: Tuple[float, float], level: Tensor) -> Tensor:
-    """Cells (H, W) whose centre lies in the box; the nearest cell if there is none."""
-    axes = []
-    for low, high, step, size in zip(box[[1, 0]], box[[3, 2]], stride, level.shape[-2:]):
-        centre = (torch.arange(size, device=level.device) + 0.5) * step
-        inside = (centre >= low) & (centre <= high)
-        if not inside.any():
-            inside[(centre - (low + high) / 2).abs().argmin()] = True
-        axes.append(inside.to(level.dtype))
-    return axes[0][:, None] * axes[1][None]
 
 
 def _sum_of_levels(placed: List[Tuple[Tensor, Tensor]]) -> Tuple[Tensor, Tensor]:

@@ -6,10 +6,11 @@ import torch
 from detectron2.config import configurable
 from torch import Tensor
 
+from ..feature_windows import FeatureWindow, joined_windows
 from ..layers import layer_output
 from ..noise import gaussian_noise, noise_passes
 from .build import SALIENCY_HEAD_REGISTRY
-from .cam_head import CAMHead, DetectionWindows, Evidence, FeatureWindow, joined_windows, level_windows
+from .cam_head import CAMHead, DetectionWindows, Evidence, level_windows
 from .head import Fields
 
 NUMERATORS = ("D2", "D1")
