@@ -11,6 +11,7 @@ from d2_saliency.engine.bundle import load_maps
 from d2_saliency.engine.explainer import DefaultExplainer
 from tests.conftest import ROOT
 
+NATIVE_SIZE = ("--opts", "INPUT.MIN_SIZE_TEST", "0")
 FAST = ("--method", "Gradient", "--max-instances", "1")
 SCENE = ROOT / "demo" / "images" / "planted_0007.png"
 
@@ -53,7 +54,7 @@ class TestPhotos:
 
     def test_files_and_the_stock_detection(self, tool, scene, stock_detector):
         scene.save("a.png")
-        run = tool("--input", "a.png", "--output", "out", *FAST)
+        run = tool("--input", "a.png", "--output", "out", *FAST, *NATIVE_SIZE)
         image = torch.from_numpy(np.asarray(scene)[:, :, ::-1].copy()).permute(2, 0, 1).float()
         with torch.no_grad():
             stock = stock_detector("faster_rcnn_planted")([{"image": image}])[0]["instances"]
@@ -84,7 +85,7 @@ class TestPhotos:
     def test_images_of_one_line(self, tool):
         for name, size in (("dot", (1, 1)), ("wide", (5000, 1)), ("tall", (1, 5000))):
             Image.new("RGB", size, "gray").save(f"{name}.png")
-        run = tool("--input", "*.png", "--output", "out", *FAST)
+        run = tool("--input", "*.png", "--output", "out", *FAST, *NATIVE_SIZE)
         assert run.status == 0 and len(run.results["images"]) == 3 and run.results["detections"] == []
         stock_size = ("--opts", "INPUT.MIN_SIZE_TEST", "800", "INPUT.MAX_SIZE_TEST", "1333", "MODEL.WEIGHTS", "")
         run = tool("--input", "wide.png", "--output", "out", *FAST, *stock_size)
