@@ -51,7 +51,6 @@ setup(
         "Pillow>=9.1",
         "matplotlib>=3.5",
         "pycocotools>=2.0.4",
-        "safetensors>=0.3",
         "jinja2>=3.0",
         "tqdm>=4.60",
     ],
