@@ -8,7 +8,6 @@ from typing import Dict, Iterable, Iterator, List, Tuple
 import torch
 from detectron2.config import configurable
 from torch import Tensor
-from torch.nn import functional as F
 
 from ...structures import SaliencyMaps
 from ..feature_windows import FeatureWindow, joined_windows, region_mask, stride, widened
@@ -189,13 +188,18 @@ class CAMHead(SaliencyHead):
         """Gaussian of ``smooth_sigma`` cells over the last two axes, (..., h, w); zeros beyond the border."""
         if self.smooth_sigma <= 0:
             return values
+        height, width = values.shape[-2:]
+        return self._gaussian_matrix(height, values) @ values @ self._gaussian_matrix(width, values)
+
+    def _gaussian_matrix(self, size: int, like: Tensor) -> Tensor:
+        """Rows of a normalised Gaussian that is cut at 3 sigma, (size, size), symmetric: convolution as a product."""
         radius = math.ceil(3 * self.smooth_sigma)
-        x = torch.arange(-radius, radius + 1, device=values.device, dtype=values.dtype)
-        kernel = (-0.5 * (x / self.smooth_sigma) ** 2).exp()
-        kernel = kernel / kernel.sum()
-        flat = values.reshape(-1, 1, *values.shape[-2:])
-        flat = F.conv2d(flat, kernel.view(1, 1, -1, 1), padding=(radius, 0))
-        return F.conv2d(flat, kernel.view(1, 1, 1, -1), padding=(0, radius)).view_as(values)
+        x = torch.arange(-radius, radius + 1, device=like.device, dtype=like.dtype)
+        norm = (-0.5 * (x / self.smooth_sigma) ** 2).exp().sum()
+        cells = torch.arange(size, device=like.device, dtype=like.dtype)
+        distance = cells[:, None] - cells[None]
+        weights = (-0.5 * (distance / self.smooth_sigma) ** 2).exp() / norm
+        return weights.masked_fill(distance.abs() > radius, 0)
 
 
 def level_windows(detector, forward_pass, class_target: str) -> List[Iterator[List[FeatureWindow]]]:

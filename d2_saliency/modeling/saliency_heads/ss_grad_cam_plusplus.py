@@ -26,7 +26,9 @@ class SSGradCAMPlusPlus(CAMHead):
 
     def combine(self, evidence: Evidence) -> Tensor:
         g, region = evidence.gradient, evidence.region
-        total = (evidence.activations * region).sum((-2, -1))
+        rows, columns = region.any(1).nonzero()[:, 0], region.any(0).nonzero()[:, 0]  # M is a rectangle
+        inside = evidence.activations[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        total = inside.sum((-2, -1))  # sum_ab A_ab M_ab
         weights = grad_cam_plusplus_weights(g, total, evidence.window(region))
         space = space_maps(self.smooth(g.abs()))
         return (weights[..., None, None] * evidence.window(evidence.activations) * space).sum(1)
