@@ -27,6 +27,11 @@ class NoisePasses(NamedTuple):
     recorded: List[Tensor]
 
 
+def noise_arguments(cfg) -> Dict:
+    """The keys of ``MODEL.SALIENCY_HEAD.SMOOTHGRAD`` as keyword arguments of a Smooth* method."""
+    return {key.lower(): value for key, value in cfg.MODEL.SALIENCY_HEAD.SMOOTHGRAD.items()}
+
+
 def gaussian_noise(image: Tensor, num_samples: int, sigma: float, seed: int) -> Iterator[Tensor]:
     """
     ``N(0, s^2)`` with ``s = sigma * (max(x) - min(x))`` (SmoothGrad, section 3).

@@ -7,7 +7,7 @@ from detectron2.config import configurable
 from torch import Tensor
 
 from ...structures import OUTPUTS, SaliencyMaps
-from ..noise import gaussian_noise, noise_passes
+from ..noise import gaussian_noise, noise_arguments, noise_passes
 from .build import SALIENCY_HEAD_REGISTRY
 from .gradient import Gradient, gradient_map
 from .head import Fields
@@ -64,15 +64,7 @@ class ODSmoothGrad(Gradient):
 
     @classmethod
     def from_config(cls, cfg):
-        smoothgrad = cfg.MODEL.SALIENCY_HEAD.SMOOTHGRAD
-        return {
-            **super().from_config(cfg),
-            "num_samples": smoothgrad.NUM_SAMPLES,
-            "sigma": smoothgrad.SIGMA,
-            "iou_thresh": smoothgrad.IOU_THRESH,
-            "match": smoothgrad.MATCH,
-            "batch_size": smoothgrad.BATCH_SIZE,
-        }
+        return {**super().from_config(cfg), **noise_arguments(cfg)}
 
     def explain(self, detector, batched_input: Dict, clean, noise: Optional[Iterable[Tensor]] = None) -> Fields:
         """

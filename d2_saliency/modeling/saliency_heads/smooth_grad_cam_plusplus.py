@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..feature_windows import FeatureWindow, joined_windows
 from ..layers import layer_output
-from ..noise import gaussian_noise, noise_passes
+from ..noise import gaussian_noise, noise_arguments, noise_passes
 from .build import SALIENCY_HEAD_REGISTRY
 from .cam_head import CAMHead, DetectionWindows, Evidence, level_windows
 from .head import Fields
@@ -66,16 +66,8 @@ class SmoothGradCAMPlusPlus(CAMHead):
 
     @classmethod
     def from_config(cls, cfg):
-        head, smoothgrad = cfg.MODEL.SALIENCY_HEAD, cfg.MODEL.SALIENCY_HEAD.SMOOTHGRAD
-        return {
-            **super().from_config(cfg),
-            "num_samples": smoothgrad.NUM_SAMPLES,
-            "sigma": smoothgrad.SIGMA,
-            "iou_thresh": smoothgrad.IOU_THRESH,
-            "match": smoothgrad.MATCH,
-            "batch_size": smoothgrad.BATCH_SIZE,
-            "numerator": head.NUMERATOR,
-        }
+        numerator = cfg.MODEL.SALIENCY_HEAD.NUMERATOR
+        return {**super().from_config(cfg), **noise_arguments(cfg), "numerator": numerator}
 
     def combine(self, evidence: Evidence) -> Tensor:
         d1, d2, d3 = evidence.gradient.chunk(3)
