@@ -185,7 +185,8 @@ def _whole_level_windows(targets: Tensor, b: int, leaves: Dict[str, Tensor]) -> 
     for outputs in targets:
         gradients = zip(*(_grad(y, list(leaves.values())) for y in outputs))
         levels = ((name, torch.stack([g[b] for g in per_output])) for name, per_output in zip(leaves, gradients))
-        yield [FeatureWindow(name, 0, 0, g) for name, g in levels if g.any()]
+        windows = [FeatureWindow(name, 0, 0, g) for name, g in levels]
+        yield [w for w in windows if w.gradient.any()] or windows[:1]  # a detection always has a window
 
 
 def _backward_from_outputs(outputs: List[Instances], inputs: List[Tensor], class_target: str):
