@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from ...structures import OUTPUTS, SaliencyMaps
 from ..feature_windows import FeatureWindow
 from ..optimize import frozen_parameters
+from ..raw_outputs import RawOutputs
 from ..targets import instance_targets
 
 
@@ -122,7 +123,15 @@ class SaliencyMixin:
         raise NotImplementedError
 
     def outputs(self, forward_pass: ForwardPass) -> List[Instances]:
-        """The detections of a pass with ``raw_boxes``, ``class_logits``, ``class_probs`` that carry its graph."""
+        """
+        The detections of a pass with ``raw_boxes``, ``class_logits``, ``class_probs`` that carry its graph.
+
+        Also ``class_vectors`` (N, V): class probabilities in the form of :meth:`raw_outputs`.
+        """
+        raise NotImplementedError
+
+    def raw_outputs(self, batched_inputs: List[Dict]) -> List[RawOutputs]:
+        """All outputs of each image before the score threshold and NMS. For black-box methods and metrics."""
         raise NotImplementedError
 
     def postprocess(self, batched_inputs: List[Dict], clean: ForwardPass, fields: List[Dict]) -> List[Dict]:

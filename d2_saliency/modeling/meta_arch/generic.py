@@ -6,6 +6,7 @@ import torch
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import Boxes, Instances
 
+from ..raw_outputs import RawOutputs, one_class_vectors, raw_outputs_of_instances
 from .base import ForwardPass, SaliencyMixin
 
 
@@ -31,7 +32,13 @@ class SaliencyGenericMixin(SaliencyMixin):
         return ForwardPass([x["image"] for x in batched_inputs], {}, _padded_size(found), found, results)
 
     def outputs(self, forward_pass: ForwardPass) -> List[Instances]:
-        return forward_pass.instances
+        found = forward_pass.instances
+        return [Instances(i.image_size, **i.get_fields(), class_vectors=one_class_vectors(i)) for i in found]
+
+    def raw_outputs(self, batched_inputs: List[Dict]) -> List[RawOutputs]:
+        """The detections themselves, score threshold and NMS included: more is not known of such a model."""
+        with torch.no_grad():
+            return [raw_outputs_of_instances(i) for i in self.run(batched_inputs).instances]
 
     def postprocess(self, batched_inputs: List[Dict], clean: ForwardPass, fields: List[Dict]) -> List[Dict]:
         for result, extra in zip(clean.results, fields):

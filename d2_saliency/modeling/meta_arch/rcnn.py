@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ...structures import OUTPUTS
 from ..feature_windows import FeatureWindow
+from ..raw_outputs import RawOutputs, clipped
 from ..roi_align import roi_align_matrices
 from ..saliency_heads.build import build_saliency_head
 from ..targets import instance_targets
@@ -110,6 +111,7 @@ def _with_outputs(instances: List[Instances], outputs: RoIOutputs) -> List[Insta
                 **found.get_fields(),
                 class_logits=logits[:, :-1],
                 class_probs=probs[:, :-1],
+                class_vectors=probs,
                 raw_boxes=boxes[torch.arange(len(found), device=boxes.device), classes],
             )
         )
@@ -137,11 +139,7 @@ class SaliencyRCNNMixin(SaliencyMixin):
 
     def _find_instances(self, batched_inputs: List[Dict], images, features: Dict[str, Tensor]) -> List[Instances]:
         """Stock inference of the box branch, which also remembers the proposal of each detection."""
-        if self.proposal_generator is None:
-            proposals = [x["proposals"].to(self.device) for x in batched_inputs]
-        else:
-            proposals, _ = self.proposal_generator(images, features, None)
-        outputs = roi_outputs(self.roi_heads, self._pool_from(features), proposals)
+        proposals, outputs = self._all_outputs(batched_inputs, images, features)
         per_image = [len(p) for p in proposals]
         boxes, probs = outputs.boxes.flatten(1).split(per_image), outputs.probs.split(per_image)
         predictor = self.roi_heads.box_predictor
@@ -152,6 +150,27 @@ class SaliencyRCNNMixin(SaliencyMixin):
             finite = b.isfinite().all(dim=1) & s.isfinite().all(dim=1)  # stock inference counts only these rows
             i.proposal_boxes = p.proposal_boxes[finite.nonzero()[:, 0][k]]
         return found
+
+    def _all_outputs(self, batched_inputs: List[Dict], images, features: Dict[str, Tensor]):
+        """The proposals of each image, and what the box branch says of all of them."""
+        if self.proposal_generator is None:
+            proposals = [x["proposals"].to(self.device) for x in batched_inputs]
+        else:
+            proposals, _ = self.proposal_generator(images, features, None)
+        return proposals, roi_outputs(self.roi_heads, self._pool_from(features), proposals)
+
+    def raw_outputs(self, batched_inputs: List[Dict]) -> List[RawOutputs]:
+        """One output for each proposal; its class vector is the softmax with the background as last entry."""
+        with torch.no_grad():
+            images = self._preprocess(batched_inputs)
+            proposals, outputs = self._all_outputs(batched_inputs, images, self.backbone(images.tensor))
+            result = []
+            per_image = [len(p) for p in proposals]
+            for size, boxes, probs in zip(
+                images.image_sizes, outputs.boxes.split(per_image), outputs.probs.split(per_image)
+            ):
+                result.append(RawOutputs(clipped(boxes, size), probs, probs.new_ones(len(probs))))
+            return result
 
     def _pool_from(self, features: Dict[str, Tensor]) -> Pool:
         levels = [features[name] for name in box_levels(self.roi_heads)]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ...structures import OUTPUTS
 from ..feature_windows import FeatureWindow
+from ..raw_outputs import RawOutputs, clipped
 from ..saliency_heads.build import build_saliency_head
 from ..targets import instance_targets
 from .base import ForwardPass, SaliencyMixin
@@ -75,9 +76,26 @@ class SaliencyRetinaNetMixin(SaliencyMixin):
             result.append(self._with_outputs(instances, z, d))
         return result
 
+    def raw_outputs(self, batched_inputs: List[Dict]) -> List[RawOutputs]:
+        """One output for each anchor of all levels; its class vector is the sigmoid of each class."""
+        with torch.no_grad():
+            images = self._preprocess(batched_inputs)
+            features = self.backbone(images.tensor)
+            features = [features[name] for name in self.head_in_features]
+            logits, deltas = self.head(features)
+            anchors = Boxes.cat(self.anchor_generator(features)).tensor
+            probs = torch.cat([permute_to_N_HWA_K(x, self.num_classes) for x in logits], dim=1).sigmoid()
+            deltas = torch.cat([permute_to_N_HWA_K(x, 4) for x in deltas], dim=1)
+            result = []
+            for size, p, d in zip(images.image_sizes, probs, deltas):
+                boxes = self.box2box_transform.apply_deltas(d, anchors)[:, None]
+                result.append(RawOutputs(clipped(boxes, size), p, p.new_ones(len(p))))
+            return result
+
     def _with_outputs(self, instances: Instances, logits: Tensor, deltas: Tensor) -> Instances:
         boxes = self.box2box_transform.apply_deltas(deltas, instances.anchor_boxes.tensor)
-        outputs = dict(class_logits=logits, class_probs=logits.sigmoid(), raw_boxes=boxes)
+        probs = logits.sigmoid()
+        outputs = dict(class_logits=logits, class_probs=probs, class_vectors=probs, raw_boxes=boxes)
         return Instances(instances.image_size, **instances.get_fields(), **outputs)
 
     def postprocess(self, batched_inputs: List[Dict], clean: ForwardPass, fields: List[Dict]) -> List[Dict]:
