@@ -1,14 +1,33 @@
 """Noise passes: the detector on noisy copies of an image, its detections found again. For all Smooth* methods."""
 
 from contextlib import nullcontext
-from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    ContextManager,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Tuple,
+    TypeVar,
+)
 
 import torch
+from detectron2.config import configurable
 from detectron2.structures import Instances
-from torch import Tensor
+from torch import Tensor, nn
 
+from .batching import reproducible_batch_size, run_in_batches
 from .layers import recorded_output
 from .matching import match_instances
+
+MATCHES = ("detection", "index")
+
+Result = TypeVar("Result")
 
 
 class NoisePasses(NamedTuple):
@@ -19,7 +38,7 @@ class NoisePasses(NamedTuple):
         forward_pass: the detector's run on B noisy images that require gradients. ``instances[b]`` are the matched
             detections of pass b alone, in the order of ``matched[b]``.
         matched: for each pass, indices (P_b,) of the reference detections that were found again.
-        recorded: what the named layer returned, see ``noise_passes``; empty without one.
+        recorded: what the named layer returned, see :meth:`NoiseMixin.noise_passes`; empty without one.
     """
 
     forward_pass: object
@@ -27,9 +46,111 @@ class NoisePasses(NamedTuple):
     recorded: List[Tensor]
 
 
-def noise_arguments(cfg) -> Dict:
-    """The keys of ``MODEL.SALIENCY_HEAD.SMOOTHGRAD`` as keyword arguments of a Smooth* method."""
-    return {key.lower(): value for key, value in cfg.MODEL.SALIENCY_HEAD.SMOOTHGRAD.items()}
+Head: Any = nn.Module if TYPE_CHECKING else object
+"""What the methods of the mixin find on ``self``: those of the saliency head, which comes after it."""
+
+
+class NoiseMixin(Head):
+    """
+    The options of ``MODEL.SALIENCY_HEAD.SMOOTHGRAD``, and noise passes with them.
+
+    Comes before the saliency head in the list of base classes of a Smooth* method.
+    """
+
+    min_samples = 1
+    """The fewest noise passes that the method is defined for."""
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        num_samples: int = 20,
+        sigma: float = 0.05,
+        iou_thresh: float = 0.7,
+        match: str = "detection",
+        batch_size: int = 4,
+        **kwargs,
+    ):
+        """
+        Args:
+            num_samples: noise passes n.
+            sigma: noise level as a share of the image's range.
+            iou_thresh: a match has an IoU strictly above this.
+            match: "detection", or "index" to follow the detection's own proposal or anchor without matching.
+            batch_size: noise passes computed at once; see :mod:`.batching`.
+            kwargs: see the saliency head.
+        """
+        super().__init__(**kwargs)
+        key = "MODEL.SALIENCY_HEAD.SMOOTHGRAD"
+        if match not in MATCHES:
+            raise ValueError(f"{key}.MATCH is '{match}'; choose one of {MATCHES}.")
+        if num_samples < self.min_samples:
+            raise ValueError(
+                f"{key}.NUM_SAMPLES is {num_samples}; {type(self).__name__} needs at least {self.min_samples}."
+            )
+        if batch_size < 1:
+            raise ValueError(f"{key}.BATCH_SIZE is {batch_size}; choose at least 1.")
+        self.num_samples = num_samples
+        self.sigma = sigma
+        self.iou_thresh = iou_thresh
+        self.match = match
+        self.batch_size = batch_size
+
+    @classmethod
+    def from_config(cls, cfg):
+        options = {key.lower(): value for key, value in cfg.MODEL.SALIENCY_HEAD.SMOOTHGRAD.items()}
+        return {**super().from_config(cfg), **options}
+
+    def noise_passes(
+        self,
+        detector,
+        batched_input: Dict,
+        reference: Instances,
+        use: Callable[[NoisePasses], Result],
+        noise: Optional[Iterable[Tensor]] = None,
+        layer: Optional[str] = None,
+        differentiable: bool = True,
+    ) -> Iterator[Result]:
+        """
+        Run the detector on ``x + noise`` and find the reference detections again. Yields ``use(passes)`` of each batch.
+
+        Args:
+            detector: a :class:`SaliencyMixin`.
+            batched_input: the clean image x, as for the detector's forward.
+            reference: its detections.
+            use: what is made of a batch of passes, as ``compute`` of :func:`run_in_batches`.
+            noise: tensors of the shape of the image, one for each pass; by default :func:`gaussian_noise`.
+            layer: name of a module whose output is to be recorded, with its graph.
+            differentiable: whether the graph to the images and the layer is kept. Gradients to
+                ``ForwardPass.features`` need none, and without one a pass takes less memory.
+
+        Raises:
+            ValueError: for match "index" where the architecture's proposals or anchors are not known.
+        """
+        # Objects that the user names need not be among the detections of any pass.
+        match = "index" if reference.has("detected") else self.match
+        if match == "index" and not detector.knows_provenance:
+            raise ValueError(
+                "SMOOTHGRAD.MATCH 'index' follows a detection's proposal or anchor, which are not known for "
+                f"{type(detector).__name__}; use 'detection'."
+            )
+        image = batched_input["image"]
+        if noise is None:
+            noise = gaussian_noise(image, self.num_samples, self.sigma, self.seed)
+
+        def compute(batch: List[Tensor]) -> Result:
+            inputs = [{**batched_input, "image": _noisy(image, n)} for n in batch]
+            follow = [reference] * len(batch) if match == "index" else None
+            recording: ContextManager = recorded_output(detector, layer) if layer else nullcontext([])
+            with recording as recorded, torch.set_grad_enabled(differentiable):
+                forward_pass = detector.run(inputs, follow)
+            pairs = [_pair(reference, found, self.iou_thresh, match) for found in forward_pass.instances]
+            forward_pass.instances = [instances for _, instances in pairs]
+            return use(NoisePasses(forward_pass, [index for index, _ in pairs], recorded))
+
+        # A model of unknown architecture may run its layers on one image after the other.
+        batch_size = 1 if layer else reproducible_batch_size(self.batch_size, image.device)
+        return run_in_batches(noise, batch_size, compute, "SMOOTHGRAD.BATCH_SIZE")
 
 
 def gaussian_noise(image: Tensor, num_samples: int, sigma: float, seed: int) -> Iterator[Tensor]:
@@ -51,47 +172,6 @@ def gaussian_noise(image: Tensor, num_samples: int, sigma: float, seed: int) -> 
         yield scale * torch.randn(image.shape, generator=generator).to(image.device)
 
 
-def noise_passes(
-    detector,
-    batched_input: Dict,
-    reference: Instances,
-    noise: Iterator[Tensor],
-    *,
-    iou_thresh: float,
-    match: str,
-    batch_size: int,
-    layer: Optional[str] = None,
-) -> Iterator[NoisePasses]:
-    """
-    Run the detector on ``x + noise`` and find the reference detections again.
-
-    Args:
-        detector: a :class:`SaliencyMixin`.
-        batched_input: the clean image x, as for the detector's forward.
-        reference: its detections.
-        noise: tensors of the shape of the image, one for each pass.
-        iou_thresh, match: see the config keys ``SMOOTHGRAD.IOU_THRESH`` and ``SMOOTHGRAD.MATCH``.
-        batch_size: noise passes computed at once.
-        layer: name of a module whose output is to be recorded, with its graph.
-
-    Raises:
-        ValueError: for match "index" where the architecture's proposals or anchors are not known.
-    """
-    if match == "index" and not detector.knows_provenance:
-        raise ValueError(
-            "SMOOTHGRAD.MATCH 'index' follows a detection's proposal or anchor, which are not known for "
-            f"{type(detector).__name__}; use 'detection'."
-        )
-    for batch in _batched(noise, batch_size):
-        inputs = [{**batched_input, "image": _noisy(batched_input["image"], n)} for n in batch]
-        follow = [reference] * len(batch) if match == "index" else None
-        with recorded_output(detector, layer) if layer else nullcontext([]) as recorded:
-            forward_pass = detector.run(inputs, follow)
-        pairs = [_pair(reference, found, iou_thresh, match) for found in forward_pass.instances]
-        forward_pass.instances = [instances for _, instances in pairs]
-        yield NoisePasses(forward_pass, [index for index, _ in pairs], recorded)
-
-
 def _noisy(image: Tensor, noise: Tensor) -> Tensor:
     return (image.detach().float() + noise).requires_grad_()
 
@@ -105,14 +185,3 @@ def _pair(reference: Instances, found: Instances, iou_thresh: float, match: str)
     if reference.has("target_classes"):
         found.target_classes = reference.target_classes[index]
     return index, found
-
-
-def _batched(items: Iterator, size: int) -> Iterator[List]:
-    batch = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

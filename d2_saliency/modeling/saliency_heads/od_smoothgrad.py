@@ -1,22 +1,19 @@
 """ODSmoothGrad."""
 
-from typing import Dict, Iterable, Optional
+from typing import Dict, Iterable, Optional, Tuple
 
 import torch
-from detectron2.config import configurable
 from torch import Tensor
 
 from ...structures import OUTPUTS, SaliencyMaps
-from ..noise import gaussian_noise, noise_arguments, noise_passes
+from ..noise import NoiseMixin, NoisePasses
 from .build import SALIENCY_HEAD_REGISTRY
 from .gradient import Gradient, gradient_map
 from .head import Fields
 
-MATCHES = ("detection", "index")
-
 
 @SALIENCY_HEAD_REGISTRY.register()
-class ODSmoothGrad(Gradient):
+class ODSmoothGrad(NoiseMixin, Gradient):
     """
     SmoothGrad for object detectors ("ODSmoothGrad: Generating Saliency Maps for Object Detectors", 2023).
 
@@ -31,41 +28,6 @@ class ODSmoothGrad(Gradient):
         again has ``num_matched`` 0 and the map of :class:`Gradient`.
     """
 
-    @configurable
-    def __init__(
-        self,
-        *,
-        num_samples: int = 20,
-        sigma: float = 0.05,
-        iou_thresh: float = 0.7,
-        match: str = "detection",
-        batch_size: int = 4,
-        **kwargs,
-    ):
-        """
-        Args:
-            num_samples: noise passes n.
-            sigma: noise level as a share of the image's range.
-            iou_thresh: a match has an IoU strictly above this.
-            match: "detection", or "index" to follow the detection's own proposal or anchor without matching.
-            batch_size: noise passes computed at once; changes memory and time, not the result.
-            kwargs: see :class:`SaliencyHead`.
-        """
-        super().__init__(**kwargs)
-        if match not in MATCHES:
-            raise ValueError(f"MODEL.SALIENCY_HEAD.SMOOTHGRAD.MATCH is '{match}'; choose one of {MATCHES}.")
-        if num_samples < 1 or batch_size < 1:
-            raise ValueError("MODEL.SALIENCY_HEAD.SMOOTHGRAD.NUM_SAMPLES and BATCH_SIZE are numbers of at least 1.")
-        self.num_samples = num_samples
-        self.sigma = sigma
-        self.iou_thresh = iou_thresh
-        self.match = match
-        self.batch_size = batch_size
-
-    @classmethod
-    def from_config(cls, cfg):
-        return {**super().from_config(cfg), **noise_arguments(cfg)}
-
     def explain(self, detector, batched_input: Dict, clean, noise: Optional[Iterable[Tensor]] = None) -> Fields:
         """
         Args:
@@ -73,16 +35,22 @@ class ODSmoothGrad(Gradient):
             others: see :meth:`SaliencyHead.explain`.
         """
         reference, image = clean.instances[0], batched_input["image"]
-        if noise is None:
-            noise = gaussian_noise(image, self.num_samples, self.sigma, self.seed)
-        total = torch.zeros(len(reference), len(OUTPUTS), *image.shape[-2:], device=image.device)
-        num_matched = torch.zeros(len(reference), dtype=torch.long, device=image.device)
-        options = dict(iou_thresh=self.iou_thresh, match=self.match, batch_size=self.batch_size)
-        for passes in noise_passes(detector, batched_input, reference, iter(noise), **options):
+        shape = len(reference), len(OUTPUTS), *image.shape[-2:]
+
+        def sums(passes: NoisePasses) -> Tuple[Tensor, Tensor]:
+            maps = torch.zeros(shape, device=image.device)
+            num_matched = torch.zeros(len(reference), dtype=torch.long, device=image.device)
             for b, j, gradient in detector.input_gradients(passes.forward_pass, self.class_target):
                 i = passes.matched[b][j]
-                total[i] += gradient_map(gradient)
+                maps[i] += gradient_map(gradient)
                 num_matched[i] += 1
+            return maps, num_matched
+
+        total = torch.zeros(shape, device=image.device)
+        num_matched = torch.zeros(len(reference), dtype=torch.long, device=image.device)
+        for maps, matched in self.noise_passes(detector, batched_input, reference, sums, noise):
+            total += maps
+            num_matched += matched
         maps = total / num_matched.clamp(min=1)[:, None, None, None]
         lost = (num_matched == 0).nonzero()[:, 0]
         if len(lost):

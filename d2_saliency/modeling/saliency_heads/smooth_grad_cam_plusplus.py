@@ -1,6 +1,7 @@
 """Smooth Grad-CAM++."""
 
-from typing import Dict, List, Optional, Tuple
+from functools import partial
+from typing import Any, Dict, List, Tuple
 
 import torch
 from detectron2.config import configurable
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from ..feature_windows import FeatureWindow, joined_windows
 from ..layers import layer_output
-from ..noise import gaussian_noise, noise_arguments, noise_passes
+from ..noise import NoiseMixin, NoisePasses
 from .build import SALIENCY_HEAD_REGISTRY
 from .cam_head import CAMHead, DetectionWindows, Evidence, level_windows
 from .head import Fields
@@ -17,7 +18,7 @@ NUMERATORS = ("D2", "D1")
 
 
 @SALIENCY_HEAD_REGISTRY.register()
-class SmoothGradCAMPlusPlus(CAMHead):
+class SmoothGradCAMPlusPlus(NoiseMixin, CAMHead):
     """
     Smooth Grad-CAM++ (Omeiza et al., 2019).
 
@@ -37,37 +38,23 @@ class SmoothGradCAMPlusPlus(CAMHead):
     whole_level = True
     odd = False
     moments = 3
+    min_samples = 0
 
     @configurable
-    def __init__(
-        self,
-        *,
-        num_samples: int = 20,
-        sigma: float = 0.05,
-        iou_thresh: float = 0.7,
-        match: str = "detection",
-        batch_size: int = 4,
-        numerator: str = "D2",
-        **kwargs,
-    ):
+    def __init__(self, *, numerator: str = "D2", **kwargs):
         """
         Args:
-            num_samples, sigma, iou_thresh, match, batch_size: see :class:`ODSmoothGrad`.
             numerator: "D2", or "D1" as the paper prints it.
-            kwargs: see :class:`CAMHead`.
+            kwargs: see :class:`NoiseMixin` and :class:`CAMHead`.
         """
         super().__init__(**kwargs)
         if numerator not in NUMERATORS:
             raise ValueError(f"MODEL.SALIENCY_HEAD.NUMERATOR is '{numerator}'; choose one of {NUMERATORS}.")
-        self.num_samples = num_samples
-        self.sigma = sigma
-        self.noise_options = dict(iou_thresh=iou_thresh, match=match, batch_size=batch_size)
         self.numerator = numerator
 
     @classmethod
     def from_config(cls, cfg):
-        numerator = cfg.MODEL.SALIENCY_HEAD.NUMERATOR
-        return {**super().from_config(cfg), **noise_arguments(cfg), "numerator": numerator}
+        return {**super().from_config(cfg), "numerator": cfg.MODEL.SALIENCY_HEAD.NUMERATOR}
 
     def combine(self, evidence: Evidence) -> Tensor:
         d1, d2, d3 = evidence.gradient.chunk(3)
@@ -78,38 +65,35 @@ class SmoothGradCAMPlusPlus(CAMHead):
         return torch.einsum("tk,khw->thw", weights, evidence.activations)
 
     def feature_windows(self, detector, batched_input: Dict, clean) -> Tuple[Dict, DetectionWindows, Fields]:
-        reference, image = clean.instances[0], batched_input["image"]
-        features, windows, _ = super().feature_windows(detector, batched_input, clean)
-        fallback = [[_powers(part) for part in parts] for parts in windows]
-        noise = gaussian_noise(image, self.num_samples, self.sigma, self.seed)
-        sums: List[List[FeatureWindow]] = [[] for _ in fallback]
-        num_matched = torch.zeros(len(reference), dtype=torch.long, device=image.device)
+        sums: List[List[FeatureWindow]] = [[] for _ in range(len(clean.instances[0]))]
+        num_matched = torch.zeros(len(sums), dtype=torch.long, device=batched_input["image"].device)
+        use = partial(self._noisy_windows, detector)
         layer = None if self.layer == "auto" else self.layer
-        for i, parts in self._noisy_windows(detector, batched_input, reference, noise, layer):
-            sums[i] = joined_windows([*sums[i], *(_powers(part) for part in parts)])
-            num_matched[i] += 1
-        means = [
-            [part._replace(gradient=part.gradient / n) for part in total] if n else clean_parts
-            for total, clean_parts, n in zip(sums, fallback, num_matched.tolist())
-        ]
+        options: Dict[str, Any] = dict(layer=layer, differentiable=layer is not None)
+        for batch in self.noise_passes(detector, batched_input, clean.instances[0], use, **options):
+            for i, parts in batch:
+                sums[i] = joined_windows([*sums[i], *_powers(parts)])
+                num_matched[i] += 1
+        lost = (num_matched == 0).nonzero()[:, 0]
+        features, clean_windows, _ = super().feature_windows(detector, batched_input, clean.select(0, lost))
+        for i, parts in zip(lost.tolist(), clean_windows):
+            sums[i] = _powers(parts)
+        counts = num_matched.clamp(min=1).tolist()
+        means = ([p._replace(gradient=p.gradient / n) for p in parts] for parts, n in zip(sums, counts))
         return features, means, {"num_matched": num_matched} if self.num_samples else {}
 
-    def _noisy_windows(self, detector, batched_input: Dict, reference, noise, layer: Optional[str]):
-        """Yields (index of the reference detection, its windows of gradients) for every match of every pass."""
-        # A model of unknown architecture may run its layers on one image after the other.
-        options = {**self.noise_options, "batch_size": 1} if layer else self.noise_options
-        passes = noise_passes(detector, batched_input, reference, noise, layer=layer, **options)
-        for forward_pass, matched, recorded in passes:
-            if layer is None:
-                for index, per_image in zip(matched, level_windows(detector, forward_pass, self.class_target)):
-                    yield from zip(index.tolist(), per_image)
-            else:
-                output = layer_output(detector, layer, recorded)
-                for b, j, g in detector.input_gradients(forward_pass, self.class_target, output):
-                    yield int(matched[b][j]), [FeatureWindow(layer, 0, 0, g)]
+    def _noisy_windows(self, detector, passes: NoisePasses) -> List[Tuple[int, List[FeatureWindow]]]:
+        """(index of the reference detection, its windows of gradients) for every match of every pass."""
+        forward_pass, matched, recorded = passes
+        if self.layer == "auto":
+            per_image = zip(matched, level_windows(detector, forward_pass, self.class_target))
+            return [pair for index, windows in per_image for pair in zip(index.tolist(), windows)]
+        output = layer_output(detector, self.layer, recorded)
+        gradients = detector.input_gradients(forward_pass, self.class_target, output)
+        return [(int(matched[b][j]), [FeatureWindow(self.layer, 0, 0, g)]) for b, j, g in gradients]
 
 
-def _powers(part: FeatureWindow) -> FeatureWindow:
-    """A window of g, g^2 and g^3 in place of g."""
-    g = part.gradient
-    return part._replace(gradient=torch.cat([g, g**2, g**3]))
+def _powers(parts: List[FeatureWindow]) -> List[FeatureWindow]:
+    """Windows of g, g^2 and g^3 of a detection in place of g, which on a level is the sum of all parts."""
+    joined = ((part, part.gradient) for part in joined_windows(parts))
+    return [part._replace(gradient=torch.cat([g, g**2, g**3])) for part, g in joined]

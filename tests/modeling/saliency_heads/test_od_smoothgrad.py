@@ -128,21 +128,6 @@ class TestNoise:
         assert noise.abs().max() == 0
 
 
-def test_batch_size_changes_nothing_that_matters(stock_detector, demo_image):
-    model = explainable(stock_detector("faster_rcnn_planted"))
-    head = model.saliency_head
-    head.num_samples, head.max_instances = 4, 2
-    results = []
-    for head.batch_size in (1, 3):
-        with torch.no_grad():
-            results.append(model([demo_image(1)])[0]["instances"])
-    one, three = results
-    assert torch.equal(one.num_matched, three.num_matched)
-    for a, b in zip(one.pred_saliency.maps, three.pred_saliency.maps):
-        if a.numel():
-            assert (a - b).abs().max() <= 0.02 * a.max()  # rounding moves activations across kinks of ReLUs
-
-
 def test_index_matching_follows_the_proposal(stock_detector, demo_image):
     model = explainable(stock_detector("faster_rcnn_planted"))
     head = model.saliency_head

@@ -1,0 +1,89 @@
+"""Work in batches that halves its batch where memory does not suffice."""
+
+import gc
+import logging
+from functools import cache
+from itertools import islice
+from typing import Callable, Iterable, Iterator, List, TypeVar
+
+import torch
+
+logger = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# What torch's allocators and libraries say; MemoryError and torch's OutOfMemoryError go by their type.
+OUT_OF_MEMORY = ("out of memory", "DefaultCPUAllocator", "STATUS_ALLOC_FAILED", "could not create a memory")
+
+
+def run_in_batches(
+    items: Iterable[Item], batch_size: int, compute: Callable[[List[Item]], Result], key: str
+) -> Iterator[Result]:
+    """
+    Yield ``compute(batch)`` for one batch of items after the other, in their order.
+
+    A batch that does not fit into memory is computed again in halves, and so are all that follow; a warning says so
+    once. Example::
+
+        for weights in run_in_batches(masks, 32, lambda batch: score(torch.stack(batch)), "D_RISE.BATCH_SIZE"):
+            total += weights
+
+    Args:
+        items: of any length, also none; taken from the iterator as they are needed.
+        batch_size: items computed at once, at least 1.
+        compute: list of at most ``batch_size`` items -> their result. It holds all that needs memory (the backward
+            passes, too) and changes nothing outside of itself, because it may be called again with some of the items.
+        key: config key of the batch size, for the warning.
+
+    Raises:
+        RuntimeError, MemoryError: of ``compute``, when it has one item and that does not fit.
+    """
+    remaining = iter(items)
+    batch: List[Item] = []
+    while True:
+        batch += islice(remaining, max(0, batch_size - len(batch)))
+        if not batch:
+            return
+        size = min(batch_size, len(batch))
+        try:
+            result = compute(batch[:size])
+        except (RuntimeError, MemoryError) as e:
+            if size == 1 or not is_out_of_memory(e):
+                raise
+            batch_size = size // 2
+        else:
+            del batch[:size]
+            yield result
+            continue
+        # Not in the except clause: there the exception still holds the tensors of the failed batch.
+        _warn_once(key, size, batch_size)
+        release_memory()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory, of the CPU or of a GPU, did not suffice."""
+    kinds = (MemoryError, torch.cuda.OutOfMemoryError)
+    return isinstance(error, kinds) or any(text in str(error) for text in OUT_OF_MEMORY)
+
+
+def release_memory() -> None:
+    """Give back what torch keeps for later allocations."""
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+def reproducible_batch_size(batch_size: int, device: torch.device) -> int:
+    """
+    1 on a CPU, where convolutions round differently for one image than for several and a batch brings no speed.
+
+    So the result there is the same bit for bit whatever the batch size. A GPU needs batches to be fast; its results
+    for different batch sizes differ by rounding.
+    """
+    return 1 if torch.device(device).type == "cpu" else batch_size
+
+
+@cache
+def _warn_once(key: str, before: int, now: int) -> None:
+    logger.warning(f"Out of memory with {key} {before}: going on with {now}.")
