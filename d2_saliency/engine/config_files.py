@@ -39,6 +39,10 @@ def merge_yaml(cfg: CfgNode, path: str, trusted: bool) -> None:
         ) from e
     except FileNotFoundError as e:
         raise ConfigError(f"The config '{path}' needs '{e.filename}', which does not exist.") from e
+    except (OSError, RecursionError) as e:
+        raise ConfigError(
+            f"The config '{path}' or its _BASE_ cannot be read, or leads back to itself: {one_line(e)}"
+        ) from e
     except (yaml.YAMLError, UnicodeDecodeError) as e:
         raise ConfigError(f"The config '{path}' is not valid YAML: {one_line(e)}") from e
     except (KeyError, ValueError, AssertionError, AttributeError, TypeError) as e:
@@ -53,16 +57,16 @@ def merge_opts(cfg: CfgNode, opts: List[str]) -> None:
         cfg.merge_from_list(opts)
     except (KeyError, ValueError, AssertionError) as e:
         raise ConfigError(
-            f"--opts: {one_line(e)}. Keys are those of Detectron2's config and MODEL.SALIENCY_HEAD.*"
+            f"--opts: {one_line(e)}. Keys are those of Detectron2's config, MODEL.SALIENCY_HEAD.* and TEST.SALIENCY.*"
         ) from e
 
 
 def split_opts(opts: List[str]) -> Tuple[List[str], List[str]]:
-    """Pairs KEY VALUE of our keys (MODEL.*, also written KEY=VALUE), and the words key=value for a lazy config."""
+    """Pairs KEY VALUE of our keys (MODEL.*, TEST.*; also KEY=VALUE), and the words key=value for a lazy config."""
     ours, lazy = [], []
     words = iter(opts)
     for word in words:
-        if word.startswith("MODEL."):
+        if word.startswith(("MODEL.", "TEST.")):
             key, equals, value = word.partition("=")
             ours += [key, value] if equals else [key, *itertools.islice(words, 1)]
         else:

@@ -8,7 +8,7 @@ import os
 import re
 import unicodedata
 from pathlib import Path
-from typing import List, Sequence, Union
+from typing import Dict, List, Sequence, Union
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -20,7 +20,10 @@ IMAGE_SUFFIXES = frozenset(
 )
 """Suffixes of images in a folder or a pattern, in lower case. A file that is named itself always counts."""
 
-RESERVED_NAMES = frozenset({"maps", "records", "inference"})
+FORMATS = frozenset("AVIF BMP DIB GIF HEIF ICO JPEG JPEG2000 MPO PCX PNG PPM PSD QOI SGI TGA TIFF WEBP XBM XPM".split())
+"""Pillow's decoders that read pixels alone, by content whatever the suffix. EPS is a program that Ghostscript runs."""
+
+RESERVED_NAMES = frozenset({"maps", "records", "report", "inference"})
 """Folders of an output folder that are not an image's."""
 
 MAX_NAME_LENGTH = 80  # file systems allow 255 bytes; suffixes and temporary names need some
@@ -54,7 +57,8 @@ def read_image(path: Union[str, Path], format: str = "BGR") -> np.ndarray:
     _check_is_file(path)
     shown = repr(str(path))  # on one line, whatever the name contains
     try:
-        with Image.open(path) as image:
+        # Given a name, Pillow maps an uncompressed TIFF into memory, and scrambles it if EXIF turns it by a quarter.
+        with open(path, "rb") as file, Image.open(file, formats=_formats()) as image:
             image.load()
             rgb = _to_rgb(_upright(image, shown), shown)
     except PermissionError as e:
@@ -88,7 +92,7 @@ def list_images(inputs: Sequence[str]) -> List[Path]:
     """
     if not inputs:
         raise ImageError("No input image was given: name at least one file, folder or pattern.")
-    files = {}
+    files: Dict[str, Path] = {}
     for text in inputs:
         for path in _expand(str(text)):
             files.setdefault(os.path.abspath(path), path)
@@ -144,6 +148,11 @@ def safe_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "_", ascii_text)[:MAX_NAME_LENGTH].strip("_-")
 
 
+def _formats() -> List[str]:
+    Image.init()
+    return [name for name in Image.OPEN if name in FORMATS]  # Pillow was built without some, and plugins bring others
+
+
 def _check_is_file(path: Union[str, Path]) -> None:
     shown = repr(str(path))
     if os.path.isdir(path):
@@ -170,7 +179,7 @@ def _to_rgb(image: Image.Image, shown: str) -> Image.Image:
         return Image.fromarray(grey).convert("RGB")
     if image.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
-        if image.getextrema()[3][0] < 255:
+        if np.asarray(image.getchannel("A")).min() < 255:
             logger.info("%s has transparent pixels; they are laid on white.", shown)
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")

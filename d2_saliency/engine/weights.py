@@ -11,6 +11,9 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils.file_io import PathManager
 from torch import nn
 
+from .array_pickle import CodeError
+from .checkpoint_files import read_checkpoint
+
 logger = logging.getLogger(__name__)
 
 TIMEOUT = 20  # seconds that a server may be silent
@@ -38,27 +41,38 @@ def find_weights(weights: str, config_file: str = "") -> str:
     raise WeightsError(f"The weights '{weights}' do not exist. Name a checkpoint with --opts MODEL.WEIGHTS FILE.")
 
 
-def load_weights(model: nn.Module, weights: str) -> None:
+def load_weights(model: nn.Module, weights: str, trusted: bool = False) -> None:
     """
-    Load ``weights`` (.pth, or .pkl of the model zoo; a file or an address known to Detectron2) into ``model``.
+    Load ``weights`` (a file, or an address known to Detectron2; see :func:`read_checkpoint`) into ``model``.
+
+    Args:
+        trusted: allow the file to run code.
 
     Raises:
-        WeightsError: they cannot be read, or do not have every parameter of the model in its shape.
+        WeightsError: they cannot be read, hold more than data, or lack a parameter of the model in its shape.
     """
     if not weights:
         logger.warning("MODEL.WEIGHTS is empty: the model has random weights, so its detections mean nothing.")
         return
     local = _download(weights)
-    checkpointer = _StrictCheckpointer(model)
     try:
-        checkpointer.load(local)
-    except WeightsError as e:
-        raise WeightsError(f"The weights '{weights}' {e}") from None
-    except Exception as e:  # unpickling a damaged file may raise anything, and torch then advises to be less safe
+        # Detectron2's `load` would unpickle, and only warn of weights that do not fit: a half random model.
+        incompatible = DetectionCheckpointer(model)._load_model(read_checkpoint(local, trusted))
+    except CodeError as e:
+        raise WeightsError(f"The weights '{weights}' {e}.") from None
+    except Exception as e:  # a damaged file may raise anything
         raise WeightsError(
             f"The weights '{weights}' are damaged, no checkpoint, or hold more than tensors ({type(e).__name__}): "
             "download them again, or save the model's state_dict alone."
         ) from e
+    problem = _describe(incompatible, len(model.state_dict()))
+    if problem:
+        raise WeightsError(f"The weights '{weights}' {problem}")
+    if incompatible.unexpected_keys:
+        unused = incompatible.unexpected_keys
+        logger.warning(
+            f"{len(unused)} tensors of the weights '{weights}' are not used by this model ({unused[0]}, ...)."
+        )
 
 
 def _download(weights: str) -> str:
@@ -84,17 +98,6 @@ def _timeout(seconds: float) -> Iterator[None]:
         yield
     finally:
         socket.setdefaulttimeout(before)
-
-
-class _StrictCheckpointer(DetectionCheckpointer):
-    """Detectron2 only warns of weights that do not fit, and would explain a half random model."""
-
-    def _load_model(self, checkpoint):
-        incompatible = super()._load_model(checkpoint)
-        problem = _describe(incompatible, len(self.model.state_dict()))
-        if problem:
-            raise WeightsError(problem)
-        return incompatible
 
 
 def _describe(incompatible, num_parameters: int) -> Optional[str]:

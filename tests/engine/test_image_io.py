@@ -240,3 +240,11 @@ class TestOutputNames:
     def test_long_names_are_cut_and_stay_different(self):
         first, second = output_names(["x" * 300 + "a.jpg", "x" * 300 + "b.jpg"])
         assert first != second and max(len(first), len(second)) < 100
+
+
+@pytest.mark.parametrize("orientation, quarters", [(6, -1), (8, 1)])
+def test_uncompressed_tiff_that_exif_turns(tmp_path, orientation, quarters):
+    pixels, exif = np.arange(2 * 5 * 3, dtype=np.uint8).reshape(2, 5, 3), Image.Exif()
+    exif[274] = orientation
+    Image.fromarray(pixels).save(tmp_path / "x.tif", exif=exif)
+    assert np.array_equal(read_image(tmp_path / "x.tif", "RGB"), np.rot90(pixels, quarters))
