@@ -17,6 +17,7 @@ from . import data  # isort: skip
 from .modeling import (
     CLASS_TARGETS,
     SALIENCY_HEAD_REGISTRY,
+    BlackBox,
     SaliencyHead,
     build_explainable,
     build_saliency_head,
@@ -30,6 +31,7 @@ from .structures import OUTPUTS, SaliencyMaps
 __version__ = "0.1.0"
 
 __all__ = [
+    "BlackBox",
     "CLASS_TARGETS",
     "OUTPUTS",
     "SALIENCY_HEAD_REGISTRY",

@@ -1,10 +1,13 @@
-"""Config keys of d2_saliency: one node, ``MODEL.SALIENCY_HEAD``."""
+"""Config keys of d2_saliency: ``MODEL.SALIENCY_HEAD``, ``TEST.SALIENCY``, and ``MODEL.FCOS`` of SaliencyFCOS."""
 
 from detectron2.config import CfgNode as CN
 
 
 def add_saliency_config(cfg: CN) -> None:
     """Add d2_saliency's keys with their defaults to a config. Call it before ``merge_from_file``."""
+    if "FCOS" not in cfg.MODEL:  # another project's FCOS keeps its keys
+        _add_fcos_config(cfg)
+    _add_evaluation_config(cfg)
     cfg.MODEL.SALIENCY_HEAD = CN()
     head = cfg.MODEL.SALIENCY_HEAD
     # Method: a name of SALIENCY_HEAD_REGISTRY.
@@ -19,6 +22,8 @@ def add_saliency_config(cfg: CN) -> None:
     head.CLASS_TARGET = "score"
     # Index of the class to explain instead of the predicted one; -1: the predicted one.
     head.TARGET_CLASS = -1
+    # Mask R-CNN: also explain the mask, as the mean mask logit inside of it, in the field pred_mask_saliency.
+    head.MASK_OUTPUT = False
     # Seed of everything random in a method. The same seed gives the same maps, whatever the batch size.
     head.SEED = 0
     # Architecture that META_ARCHITECTURE: SaliencyGeneric makes explainable.
@@ -60,7 +65,86 @@ def add_saliency_config(cfg: CN) -> None:
     head.INTEGRATED_GRADIENTS = CN()
     # Steps on the way from the baseline to the image.
     head.INTEGRATED_GRADIENTS.NUM_STEPS = 20
-    # "blur" (Gaussian of a tenth of the shorter side) or "black".
+    # "blur" (Gaussian of a tenth of the shorter side), "black" or "mean" (the image's mean colour).
     head.INTEGRATED_GRADIENTS.BASELINE = "blur"
     # Steps computed at once. Changes memory and time, not the result.
     head.INTEGRATED_GRADIENTS.BATCH_SIZE = 4
+
+    # D-RISE.
+    head.DRISE = CN()
+    # "mean": the paper's map; with NUM_MASKS 5000 the paper's experiment.
+    # "multiscale" (ours): needs about a tenth of the masks, see BENCHMARKS.md.
+    head.DRISE.ESTIMATOR = "multiscale"
+    # Number of masks N (paper: 5000).
+    head.DRISE.NUM_MASKS = 500
+    # Rows and columns of the masks' grid (paper: 16); "multiscale" also takes half as many.
+    head.DRISE.GRID_SIZE = 16
+    # Probability that a cell is shown (paper: 0.5).
+    head.DRISE.P = 0.5
+    # What fills the hidden area: "black" (paper), "mean" (the image's mean colour) or "blur".
+    head.DRISE.CONTEXT = "black"
+    # Stop early, looking every 100 masks, when 1 - reliability of every map is below this; the reliability of a map is
+    # known from how well those of the odd and of the even masks correlate. 0: never; 0.1 is a sensible value.
+    head.DRISE.TOLERANCE = 0.0
+    # Masked images computed at once. Changes memory and time, and the result by rounding only.
+    head.DRISE.BATCH_SIZE = 4
+    # Run the model on masked images in bfloat16: about twice as fast where the processor has it, see BENCHMARKS.md.
+    head.DRISE.AUTOCAST = False
+
+
+def _add_fcos_config(cfg: CN) -> None:
+    """Keys of SaliencyFCOS; Detectron2 has none for FCOS. Defaults: its lazy config fcos_R_50_FPN_1x.py."""
+    cfg.MODEL.FCOS = CN()
+    fcos = cfg.MODEL.FCOS
+    # Number of foreground classes.
+    fcos.NUM_CLASSES = 80
+    # Pyramid levels with points, finest first.
+    fcos.IN_FEATURES = ["p3", "p4", "p5", "p6", "p7"]
+    # Convolutions before each prediction layer, and the norm after each of them; "": none.
+    fcos.NUM_CONVS = 4
+    fcos.NORM = "GN"
+    # Score that a new model gives to every class at the start of training.
+    fcos.PRIOR_PROB = 0.01
+    # Points this near to the centre of an object, in cells, learn to detect it.
+    fcos.CENTER_SAMPLING_RADIUS = 1.5
+    # Focal loss.
+    fcos.FOCAL_LOSS_ALPHA = 0.25
+    fcos.FOCAL_LOSS_GAMMA = 2.0
+    # Inference: smallest score, largest number of candidates on each level, largest IoU of two detections of a class.
+    fcos.SCORE_THRESH_TEST = 0.2
+    fcos.TOPK_CANDIDATES_TEST = 1000
+    fcos.NMS_THRESH_TEST = 0.6
+
+
+def _add_evaluation_config(cfg: CN) -> None:
+    cfg.TEST.SALIENCY = CN()
+    test = cfg.TEST.SALIENCY
+    # Metrics of SaliencyEvaluator: names of d2_saliency.evaluation.METRICS. Those that need masks or causes which the
+    # data set does not have are skipped.
+    test.METRICS = [
+        "deletion_insertion",
+        "average_drop",
+        "pointing_game",
+        "pointing_game_masks",
+        "iof_thirds",
+        "coordinate_deletion",
+    ]
+    # Explained detections with a score above this are judged (SSGrad-CAM++: 0.6, ODSmoothGrad: 0.9).
+    test.SCORE_THRESH = 0.6
+    # A detection is of an object of its class if their IoU is above this.
+    test.IOU_THRESH = 0.7
+    # Deletion and insertion: steps of equal area.
+    test.NUM_STEPS = 50
+    # What deleted pixels become: "mean" (the image's mean colour), "black" or "blur".
+    test.DELETION_FILL = "mean"
+    # What insertion starts from, likewise.
+    test.INSERTION_FILL = "blur"
+    # Coordinate deletion: deleted pixels as a share of the box's area.
+    test.COORDINATE_AREA = 0.2
+    # Stability: noisy copies of the image, and their noise as a share of (max - min) of the image's pixels.
+    test.NUM_DRAWS = 3
+    test.NOISE = 0.05
+    # Perturbed images computed at once. Changes memory and time, not the result.
+    test.BATCH_SIZE = 4
+    # Seed of the order of pixels with equal saliency, and of noise.
+    test.SEED = 0

@@ -1,12 +1,15 @@
 """What travels with a detection: the names of its five outputs and its five saliency maps."""
 
-from typing import List, Sequence, Tuple, Union
+from typing import List, Optional, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor
 
 OUTPUTS = ("class", "x_min", "y_min", "x_max", "y_max")
 """The five outputs of a detection, in the order of every axis of length 5 in this package."""
+
+MASK_OUTPUTS = ("mask",)
+"""What ``pred_mask_saliency`` explains, where MODEL.SALIENCY_HEAD.MASK_OUTPUT asks for it."""
 
 
 class SaliencyMaps:
@@ -18,23 +21,33 @@ class SaliencyMaps:
     supports indexing, ``len``, ``to`` and ``cat`` as such fields must.
 
     Attributes:
-        maps (list[Tensor]): N float32 tensors of shape (5, h_i, w_i), values >= 0, one map per entry of ``OUTPUTS``.
+        maps (list[Tensor]): N float32 tensors of shape (5, h_i, w_i), values >= 0, one map per entry of ``outputs``.
             A detection that was not explained (see ``explained``) has an empty map of shape (5, 0, 0).
         regions (Tensor): shape (N, 4), the (x0, y0, x1, y1) area in pixels of the network input that each map covers;
             outside of it the map is zero. It may exceed the image, as the cells of a feature map of a padded image do.
         image_size (tuple[int, int]): (height, width) of the network input without padding.
+        outputs (tuple[str, ...]): what the maps of a detection explain: ``OUTPUTS``, or ``MASK_OUTPUTS`` in the
+            field ``pred_mask_saliency``, which has one map instead of five.
     """
 
-    def __init__(self, maps: Union[Tensor, Sequence[Tensor]], regions: Tensor, image_size: Tuple[int, int]):
+    def __init__(
+        self,
+        maps: Union[Tensor, Sequence[Tensor]],
+        regions: Tensor,
+        image_size: Tuple[int, int],
+        outputs: Sequence[str] = OUTPUTS,
+    ):
         self.maps: List[Tensor] = list(maps)
         self.regions = torch.as_tensor(regions, dtype=torch.float32).reshape(-1, 4)
         self.image_size = (int(image_size[0]), int(image_size[1]))
+        self.outputs = tuple(outputs)
         if len(self.maps) != len(self.regions):
             raise ValueError(f"{len(self.maps)} maps do not fit {len(self.regions)} regions.")
         for m in self.maps:
-            if m.dim() != 3 or len(m) != len(OUTPUTS):
+            if m.dim() != 3 or len(m) != len(self.outputs):
                 raise ValueError(
-                    f"A saliency map has shape (5, h, w), one map for each of {OUTPUTS}; got {tuple(m.shape)}."
+                    f"A saliency map has shape ({len(self.outputs)}, h, w), one map for each of {self.outputs}; got "
+                    f"{tuple(m.shape)}."
                 )
 
     @classmethod
@@ -55,8 +68,8 @@ class SaliencyMaps:
     @property
     def peaks(self) -> Tensor:
         """Largest value of each map, shape (N, 5). 0 marks a map that is zero everywhere."""
-        values = [m.amax((-2, -1)) if m.numel() else m.new_zeros(len(OUTPUTS)) for m in self.maps]
-        return torch.stack(values) if values else torch.zeros(0, len(OUTPUTS), device=self.device)
+        values = [m.amax((-2, -1)) if m.numel() else m.new_zeros(len(self.outputs)) for m in self.maps]
+        return torch.stack(values) if values else torch.zeros(0, len(self.outputs), device=self.device)
 
     def resize(self, height: int, width: int) -> Tensor:
         """
@@ -69,7 +82,7 @@ class SaliencyMaps:
             Tensor: (N, 5, height, width), float32, >= 0; zeros for detections that were not explained.
         """
         scale = (height / self.image_size[0], width / self.image_size[1])
-        out = torch.zeros(len(self), len(OUTPUTS), height, width, device=self.device)
+        out = torch.zeros(len(self), len(self.outputs), height, width, device=self.device)
         for target, m, (x0, y0, x1, y1) in zip(out, self.maps, self.regions.tolist()):
             if m.numel():
                 rows = _resampling_matrix(height, m.shape[-2], y0 * scale[0], y1 * scale[0]).to(m)
@@ -79,7 +92,7 @@ class SaliencyMaps:
 
     def to(self, *args, **kwargs) -> "SaliencyMaps":
         maps = [m.to(*args, **kwargs) for m in self.maps]
-        return SaliencyMaps(maps, self.regions.to(*args, **kwargs), self.image_size)
+        return SaliencyMaps(maps, self.regions.to(*args, **kwargs), self.image_size, self.outputs)
 
     def __len__(self) -> int:
         return len(self.maps)
@@ -89,25 +102,33 @@ class SaliencyMaps:
         if isinstance(item, int):
             item = slice(item, None if item == -1 else item + 1)
         index = torch.arange(len(self), device=self.device)[item].tolist()
-        return SaliencyMaps([self.maps[i] for i in index], self.regions[index], self.image_size)
+        return SaliencyMaps([self.maps[i] for i in index], self.regions[index], self.image_size, self.outputs)
 
     def __repr__(self) -> str:
         sizes = sorted({tuple(m.shape[-2:]) for m in self.maps})
         return f"SaliencyMaps(num_instances={len(self)}, sizes={sizes}, image_size={self.image_size})"
+
+    def _repr_png_(self) -> Optional[bytes]:
+        """What Jupyter shows: the maps of the first detections. ``visualization.show`` lays them on their picture."""
+        from .visualization.notebook import maps_png  # not at the top: pictures are made of maps, not maps of pictures
+
+        return maps_png(self)
 
     @staticmethod
     def cat(maps_list: Sequence["SaliencyMaps"]) -> "SaliencyMaps":
         """Concatenate the maps of detections of one image."""
         if len({m.image_size for m in maps_list}) != 1:
             raise ValueError(f"Only maps of one image can be joined, got sizes {[m.image_size for m in maps_list]}.")
-        regions = torch.cat([m.regions for m in maps_list])
-        return SaliencyMaps([m for part in maps_list for m in part.maps], regions, maps_list[0].image_size)
+        first, regions = maps_list[0], torch.cat([m.regions for m in maps_list])
+        return SaliencyMaps([m for part in maps_list for m in part.maps], regions, first.image_size, first.outputs)
 
     @staticmethod
-    def unexplained(num_instances: int, image_size: Tuple[int, int], device="cpu") -> "SaliencyMaps":
+    def unexplained(
+        num_instances: int, image_size: Tuple[int, int], device="cpu", outputs: Sequence[str] = OUTPUTS
+    ) -> "SaliencyMaps":
         """The field of detections for which no map was asked."""
-        empty = torch.zeros(num_instances, len(OUTPUTS), 0, 0, device=device)
-        return SaliencyMaps(empty, torch.zeros(num_instances, 4, device=device), image_size)
+        empty = torch.zeros(num_instances, len(outputs), 0, 0, device=device)
+        return SaliencyMaps(empty, torch.zeros(num_instances, 4, device=device), image_size, outputs)
 
 
 def _resampling_matrix(num_pixels: int, num_cells: int, start: float, stop: float) -> Tensor:

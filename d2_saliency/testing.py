@@ -1,8 +1,9 @@
 """Detectors to test and measure with: one whose gradients are known in closed form, and random ones that detect."""
 
-from typing import Dict, List
+from typing import Dict, List, Optional
 
 import torch
+from detectron2.modeling.meta_arch.retinanet import RetinaNet
 from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
@@ -56,17 +57,24 @@ class ToyDetector(nn.Module):
         )
 
 
-def calibrate(model: nn.Module) -> None:
+def calibrate(model: nn.Module, batched_input: Optional[Dict] = None) -> None:
     """
     Scale the random prediction layers so that boxes and scores vary as those of a trained model do.
 
     Each layer is scaled when it first runs, so that the layers behind it see what it then says.
+
+    Args:
+        model: a detector with Detectron2's names of layers.
+        batched_input: what it runs on; default: an image of noise.
     """
-    spread = {"objectness_logits": 1.0, "anchor_deltas": 0.3, "cls_score": 1.0, "bbox_pred": 4.0}
+    spread = {"objectness_logits": 1.0, "anchor_deltas": 0.3, "cls_score": 1.0, "bbox_pred": 4.0, "ctrness": 1.0}
+    spread["score_lowres"] = 1.0  # keypoints
+    if isinstance(model, RetinaNet):  # in sides of the anchor; R-CNN divides by 5 and 10
+        spread["bbox_pred"] = 0.5
 
     def scale(layer, inputs, output):
-        factor = layer.target / output.std()
-        if layer.target and output.std() > 0:
+        if layer.target and output.numel() > 1 and output.std() > 0:
+            factor = layer.target / output.std()
             layer.weight.data *= factor
             layer.target = 0
             return (output - layer.bias.view([1, -1] + [1] * (output.dim() - 2))) * factor
@@ -75,10 +83,10 @@ def calibrate(model: nn.Module) -> None:
     handles = []
     for name, layer in model.named_modules():
         layer.target = spread.get(name.rsplit(".", 1)[-1], 0)
-        if isinstance(layer, (nn.Conv2d, nn.Linear)) and layer.target:
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)) and layer.target:
             nn.init.zeros_(layer.bias)
             handles.append(layer.register_forward_hook(scale))
     with torch.no_grad():
-        model([{"image": torch.rand(3, 128, 160) * 255}])
+        model([batched_input or {"image": torch.rand(3, 128, 160) * 255}])
     for handle in handles:
         handle.remove()

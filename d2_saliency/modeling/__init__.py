@@ -1,4 +1,5 @@
 from .meta_arch import (
+    BlackBox,
     SaliencyGeneric,
     SaliencyMixin,
     SaliencyRCNN,
@@ -10,6 +11,7 @@ from .saliency_heads import SALIENCY_HEAD_REGISTRY, SaliencyHead, build_saliency
 from .targets import CLASS_TARGETS, instance_targets
 
 __all__ = [
+    "BlackBox",
     "CLASS_TARGETS",
     "SALIENCY_HEAD_REGISTRY",
     "SaliencyGeneric",

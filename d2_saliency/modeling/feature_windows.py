@@ -54,7 +54,8 @@ def widened(part: FeatureWindow, margin: int, size: Tuple[int, int]) -> FeatureW
 
 def stride(padded_size: Tuple[int, int], level_size: Tuple[int, int]) -> Tuple[float, float]:
     """Pixels per cell in y and x, powers of 2: the last cells of coarse levels reach beyond the padded image."""
-    return tuple(2.0 ** math.ceil(math.log2(p / n) - 1e-6) for p, n in zip(padded_size, level_size))
+    y, x = (2.0 ** math.ceil(math.log2(p / n) - 1e-6) for p, n in zip(padded_size, level_size))
+    return y, x
 
 
 def region_mask(box: Tensor, stride: Tuple[float, float], level: Tensor) -> Tensor:

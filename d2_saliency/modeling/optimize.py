@@ -1,8 +1,11 @@
 """Less work for the same function."""
 
+import copy
 from contextlib import contextmanager
 from typing import Iterator
 
+import torch
+from detectron2.layers import Conv2d, FrozenBatchNorm2d
 from torch import nn
 
 
@@ -21,3 +24,27 @@ def frozen_parameters(model: nn.Module) -> Iterator[None]:
     finally:
         for p in trained:
             p.requires_grad_(True)
+
+
+def folded(model: nn.Module) -> nn.Module:
+    """
+    A copy of a model in eval mode whose batch norms are part of the convolutions before them; the same function.
+
+    This knows the convolutions of Detectron2, which hold their norm. A model without any is returned as it is.
+    """
+    if not any(_has_batch_norm(m) for m in model.modules()):
+        return model
+    twin = copy.deepcopy(model).eval()
+    with torch.no_grad():
+        for conv in filter(_has_batch_norm, twin.modules()):
+            norm = conv.norm
+            scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+            bias = 0 if conv.bias is None else conv.bias
+            conv.bias = nn.Parameter(norm.bias + (bias - norm.running_mean) * scale)
+            conv.weight = nn.Parameter(conv.weight * scale[:, None, None, None])
+            conv.norm = None
+    return twin
+
+
+def _has_batch_norm(module: nn.Module) -> bool:
+    return isinstance(module, Conv2d) and isinstance(module.norm, (nn.BatchNorm2d, FrozenBatchNorm2d))

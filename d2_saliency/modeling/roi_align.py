@@ -28,10 +28,11 @@ def roi_align_matrices(box: List[float], align, height: int, width: int) -> Tupl
     return top, left, rows, columns
 
 
-def _axis_matrix(start: float, stop: float, num_cells: int, num_bins: int, align) -> Tuple[int, Tensor]:
+def _axis_matrix(lower: float, upper: float, num_cells: int, num_bins: int, align) -> Tuple[int, Tensor]:
     """Weights (num_bins, w) of one axis and the first cell they belong to, as torchvision's kernel computes them."""
     single = torch.float32  # the number of samples is a ceil(): it must round as the kernel does
-    start, stop = (torch.tensor(v, dtype=single) * align.spatial_scale - 0.5 * align.aligned for v in (start, stop))
+    edges = torch.tensor([lower, upper], dtype=single) * align.spatial_scale - 0.5 * align.aligned
+    start, stop = edges.unbind()
     extent = stop - start if align.aligned else (stop - start).clamp(min=1.0)
     bin_size = extent / num_bins
     num_samples = align.sampling_ratio if align.sampling_ratio > 0 else math.ceil(bin_size)

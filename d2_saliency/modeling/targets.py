@@ -1,8 +1,11 @@
 """What a saliency map explains: the five scalar outputs of each detection."""
 
+from typing import List
+
 import torch
 from detectron2.structures import Instances
 from torch import Tensor
+from torch.nn import functional as F
 
 CLASS_TARGETS = ("score", "logit", "contrast")
 
@@ -16,14 +19,16 @@ def instance_targets(instances: Instances, class_target: str = "score") -> Tenso
         score       p_c                               ODSmoothGrad, second method
         logit       z_c                               ODSmoothGrad, first method
         contrast    z_c - log sum_{k != c} exp(z_k)   over foreground classes: why this class and no other
+        mask        the mean logit inside of the predicted mask, in place of the class (see MASK_OUTPUT)
 
     Args:
         instances: N detections with ``raw_boxes`` (N, 4), box corners in pixels of the network input before
             clipping (a clipped coordinate has no gradient), ``class_logits`` and ``class_probs`` (N, K) of the
             foreground classes, ``pred_classes`` (N,) and, to explain another class than the predicted one,
             ``target_classes`` (N,). Architectures that reveal the score of the predicted class alone have
-            ``scores`` (N,) in place of logits and probabilities.
-        class_target: one of "score", "logit", "contrast". With a single foreground class "contrast" equals "logit".
+            ``scores`` (N,) in place of logits and probabilities. For "mask", ``mask_logits`` (N,).
+        class_target: one of "score", "logit", "contrast", "mask". With a single foreground class "contrast" equals
+            "logit".
 
     Returns:
         Tensor: (N, 5); column 0 is the class, columns 1..4 the coordinates in pixels.
@@ -31,10 +36,34 @@ def instance_targets(instances: Instances, class_target: str = "score") -> Tenso
     Raises:
         ValueError: for another ``class_target`` or one that the architecture does not reveal.
     """
+    if class_target == "mask":
+        return _mask_targets(instances)
     if class_target not in CLASS_TARGETS:
         raise ValueError(f"MODEL.SALIENCY_HEAD.CLASS_TARGET is '{class_target}'; choose one of {CLASS_TARGETS}.")
     class_output = _score_only_target if not instances.has("class_logits") else _class_target
     return torch.cat([class_output(instances, class_target)[:, None], instances.raw_boxes], dim=1)
+
+
+def target_objects(instances: Instances) -> Instances:
+    """
+    What outputs are compared with to see whether they speak of the same N objects (:func:`detection_similarity`).
+
+    Args:
+        instances: with ``pred_boxes``, ``pred_classes`` and ``class_vectors`` (N, V). Where ``target_classes`` says
+            that another class is to be explained, the class vector is all of that class.
+    """
+    classes, vectors = instances.pred_classes, instances.class_vectors.detach()
+    if instances.has("target_classes"):
+        classes = instances.target_classes
+        vectors = F.one_hot(classes, max(vectors.shape[1], int(classes.max()) + 1)).to(vectors)
+    return Instances(instances.image_size, pred_boxes=instances.pred_boxes, pred_classes=classes, class_vectors=vectors)
+
+
+def check_classes(objects: List[Instances], num_classes: int) -> None:
+    """Raise ValueError for an object whose class the model does not have."""
+    for label in (label for o in objects for label in o.pred_classes.tolist()):
+        if not 0 <= label < num_classes:
+            raise ValueError(f"There is no class {label}: the model has the classes 0 to {num_classes - 1}.")
 
 
 def _class_target(instances: Instances, class_target: str) -> Tensor:
@@ -47,6 +76,15 @@ def _class_target(instances: Instances, class_target: str) -> Tensor:
         return own
     others = logits.scatter(1, classes[:, None], float("-inf"))
     return own - others.logsumexp(1)
+
+
+def _mask_targets(instances: Instances) -> Tensor:
+    if not instances.has("mask_logits"):
+        raise ValueError(
+            "MODEL.SALIENCY_HEAD.MASK_OUTPUT needs a Mask R-CNN whose features are known, and a method that looks at "
+            "gradients of features or pixels, such as ODSmoothGrad or ODAM; leave it at False."
+        )
+    return torch.cat([instances.mask_logits[:, None], instances.raw_boxes], dim=1)
 
 
 def _score_only_target(instances: Instances, class_target: str) -> Tensor:

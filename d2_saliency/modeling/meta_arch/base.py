@@ -2,17 +2,18 @@
 
 from dataclasses import dataclass, replace
 from itertools import zip_longest
-from typing import Dict, Iterator, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Tuple
 
 import torch
 from detectron2.structures import ImageList, Instances
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...structures import OUTPUTS, SaliencyMaps
 from ..feature_windows import FeatureWindow
 from ..optimize import frozen_parameters
 from ..raw_outputs import RawOutputs
+from ..saliency_heads.build import black_box_methods
 from ..targets import instance_targets
 
 
@@ -43,7 +44,11 @@ class ForwardPass:
         return ForwardPass([self.images[index]], features, self.padded_size, [self.instances[index][keep]])
 
 
-class SaliencyMixin:
+Module: Any = nn.Module if TYPE_CHECKING else object
+"""What a mixin's methods find on ``self``: those of the stock architecture, which comes after it."""
+
+
+class SaliencyMixin(Module):
     """
     Makes a detector explain what it detects; comes before the stock architecture in the list of base classes.
 
@@ -66,18 +71,19 @@ class SaliencyMixin:
         """
         if self.training or self.saliency_head is None:
             return super().forward(batched_inputs)
-        if torch.is_inference_mode_enabled():
-            raise RuntimeError(
-                "Saliency maps need gradients, which torch.inference_mode() forbids; use torch.no_grad() instead."
-            )
-        device = next(self.parameters()).device
-        batched_inputs = [{**x, "image": x["image"].to(device)} for x in batched_inputs]
+        refuse_inference_mode()
+        batched_inputs = [{**x, "image": x["image"].to(self.input_device)} for x in batched_inputs]
         with torch.no_grad():
             clean = self.run(batched_inputs)
         with torch.enable_grad(), frozen_parameters(self):
             explained = [self._explain_image(x, clean, b) for b, x in enumerate(batched_inputs)]
         with torch.no_grad():
             return self.postprocess(batched_inputs, clean, explained)
+
+    @property
+    def input_device(self) -> torch.device:
+        """Where images go: to the weights, or to the CPU for a model without any here."""
+        return next(self.parameters(), torch.empty(0)).device
 
     def _explain_image(self, batched_input: Dict, clean: ForwardPass, index: int) -> Dict:
         """Fields that the head adds to the N detections of one image, empty maps where no map was asked for."""
@@ -88,7 +94,7 @@ class SaliencyMixin:
         fields = {}
         for name, value in explained.items():
             if isinstance(value, SaliencyMaps):
-                maps = SaliencyMaps.unexplained(num, value.image_size, value.device)
+                maps = SaliencyMaps.unexplained(num, value.image_size, value.device, value.outputs)
                 for i, m, region in zip(keep.tolist(), value.maps, value.regions):
                     maps.maps[i], maps.regions[i] = m, region
                 fields[name] = maps
@@ -102,6 +108,8 @@ class SaliencyMixin:
 
         Stock ``ImageList.from_tensors`` copies images of a batch into views of one tensor, which autograd refuses.
         """
+        # In half precision, stock pixel normalisation returns single precision, which the weights refuse.
+        batched_inputs = [{**x, "image": x["image"].to(self.pixel_mean.dtype)} for x in batched_inputs]
         if len(batched_inputs) == 1 or not torch.is_grad_enabled():
             return self.preprocess_image(batched_inputs)
         singles = [self.preprocess_image([x]) for x in batched_inputs]
@@ -132,6 +140,23 @@ class SaliencyMixin:
 
     def raw_outputs(self, batched_inputs: List[Dict]) -> List[RawOutputs]:
         """All outputs of each image before the score threshold and NMS. For black-box methods and metrics."""
+        raise NotImplementedError
+
+    def locate(self, batched_inputs: List[Dict], objects: List[Instances]) -> ForwardPass:
+        """
+        A pass whose detections are given objects, each with the proposal or anchor that can speak of it.
+
+        Args:
+            batched_inputs: B dicts with "image" (C, H, W).
+            objects: for each image, ``pred_boxes`` in pixels of the network input and ``pred_classes``.
+
+        Returns:
+            ForwardPass: ``instances`` are the objects with ``scores``, what the model gives to their class there, and
+            the architecture's provenance fields.
+
+        Raises:
+            ValueError: for a class that the model does not have.
+        """
         raise NotImplementedError
 
     def postprocess(self, batched_inputs: List[Dict], clean: ForwardPass, fields: List[Dict]) -> List[Dict]:
@@ -189,6 +214,13 @@ class SaliencyMixin:
                 yield b, i, gradients[b] if layer is None else gradients[0][:, b]
 
 
+def refuse_inference_mode() -> None:
+    if torch.is_inference_mode_enabled():
+        raise RuntimeError(
+            "Saliency maps need gradients, which torch.inference_mode() forbids; use torch.no_grad() instead."
+        )
+
+
 def _whole_level_windows(targets: Tensor, b: int, leaves: Dict[str, Tensor]) -> Iterator[List[FeatureWindow]]:
     """For each row of ``targets`` (N, 5) the levels it depends on, whole, with its gradients to image ``b``."""
     for outputs in targets:
@@ -204,7 +236,7 @@ def _backward_from_outputs(outputs: List[Instances], inputs: List[Tensor], class
     if any(len(t) and not t.requires_grad for t in targets):
         raise RuntimeError(
             "The detections of this model carry no gradient (its forward detaches them or runs under no_grad), so "
-            "gradient methods cannot explain it; use a black-box method such as D-RISE."
+            f"gradient methods cannot explain it; use {' or '.join(black_box_methods())}."
         )
     for i in range(max(map(len, targets), default=0)):
         members = [b for b, t in enumerate(targets) if i < len(t)]
@@ -216,8 +248,8 @@ def _backward_from_features(
     per_image: List[Iterator[List[FeatureWindow]]], forward_pass: ForwardPass, inputs: List[Tensor]
 ):
     """Fast way: only the backbone is differentiated, and only the levels that a detection was read from."""
-    for i, windows_per_image in enumerate(zip_longest(*per_image)):
-        windows_per_image = dict(enumerate(windows_per_image))
+    for i, of_images in enumerate(zip_longest(*per_image)):
+        windows_per_image = dict(enumerate(of_images))
         members = [b for b, windows in windows_per_image.items() if windows is not None]
         levels = sorted({w.level for b in members for w in windows_per_image[b]})
         features = [forward_pass.features[level] for level in levels]

@@ -5,15 +5,20 @@ import logging
 from typing import Optional, Type
 
 from detectron2.config import CfgNode
-from detectron2.modeling import GeneralizedRCNN, build_model
+from detectron2.modeling import GeneralizedRCNN, PanopticFPN, build_model
+from detectron2.modeling.meta_arch.fcos import FCOS
 from detectron2.modeling.meta_arch.retinanet import RetinaNet
+from detectron2.modeling.roi_heads import CascadeROIHeads, FastRCNNOutputLayers
 from torch import nn
 
 from ..saliency_heads.build import build_saliency_head
 from .base import SaliencyMixin
+from .fcos import SaliencyFCOSMixin
 from .generic import SaliencyGenericMixin
-from .rcnn import SaliencyRCNNMixin, roi_outputs
+from .panoptic import SaliencyPanopticFPNMixin
+from .rcnn import SaliencyRCNNMixin
 from .retinanet import SaliencyRetinaNetMixin
+from .roi_outputs import roi_outputs
 
 logger = logging.getLogger(__name__)
 
@@ -51,14 +56,30 @@ def build_explainable(cfg: CfgNode) -> nn.Module:
 
 
 def _mixin_for(model: nn.Module) -> Type[SaliencyMixin]:
-    # An architecture that replaced the forward of a known one may do anything.
-    forward = type(model).forward
-    if isinstance(model, GeneralizedRCNN) and forward is GeneralizedRCNN.forward:
-        if roi_outputs.dispatch(type(model.roi_heads)) is not roi_outputs.dispatch(object):
-            return SaliencyRCNNMixin
-    if isinstance(model, RetinaNet) and forward is RetinaNet.forward:
+    if _inherits(model, PanopticFPN, "forward", "inference") and _knows_roi_heads(model.roi_heads):
+        return SaliencyPanopticFPNMixin
+    if _inherits(model, GeneralizedRCNN, "forward", "inference") and _knows_roi_heads(model.roi_heads):
+        return SaliencyRCNNMixin
+    if _inherits(model, RetinaNet, "forward"):
         return SaliencyRetinaNetMixin
+    if _inherits(model, FCOS, "forward"):
+        return SaliencyFCOSMixin
     return SaliencyGenericMixin
+
+
+def _knows_roi_heads(roi_heads: nn.Module) -> bool:
+    """Whether :func:`roi_outputs` says what these RoI heads do, and not only what a class they derive from did."""
+    known = next(cls for cls in type(roi_heads).__mro__ if cls in roi_outputs.registry)
+    if known is object or not _inherits(roi_heads, known, "forward", "_forward_box", "_shared_roi_transform"):
+        return False
+    predictors = roi_heads.box_predictor if isinstance(roi_heads, CascadeROIHeads) else [roi_heads.box_predictor]
+    return all(_inherits(predictor, FastRCNNOutputLayers, "inference") for predictor in predictors)
+
+
+def _inherits(module: nn.Module, base: type, *methods: str) -> bool:
+    """Whether a module is a ``base`` with these methods as they are there: who replaced one may do anything."""
+    same = (getattr(type(module), name, None) is getattr(base, name, None) for name in methods)
+    return isinstance(module, base) and all(same)
 
 
 def _with_mixin(model: nn.Module, mixin: Type[SaliencyMixin], cfg: Optional[CfgNode]) -> nn.Module:

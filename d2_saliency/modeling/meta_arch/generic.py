@@ -1,13 +1,23 @@
 """Architectures that d2_saliency has never heard of, explained through the ``Instances`` they return."""
 
-from typing import Dict, List, Optional, Tuple
+from dataclasses import replace
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import Boxes, Instances
 
-from ..raw_outputs import RawOutputs, one_class_vectors, raw_outputs_of_instances
+from ..raw_outputs import (
+    RawOutputs,
+    best,
+    class_probability,
+    one_class_vectors,
+    raw_outputs_of_instances,
+    target_iou,
+)
 from .base import ForwardPass, SaliencyMixin
+
+FIELDS = ("pred_boxes", "scores", "pred_classes")
 
 
 class SaliencyGenericMixin(SaliencyMixin):
@@ -25,7 +35,7 @@ class SaliencyGenericMixin(SaliencyMixin):
     knows_provenance = False
 
     def run(self, batched_inputs: List[Dict], instances: Optional[List[Instances]] = None) -> ForwardPass:
-        results = super(SaliencyMixin, self).forward(batched_inputs)
+        results = _checked(super(SaliencyMixin, self).forward(batched_inputs), len(batched_inputs), type(self).__name__)
         found = [_in_input_pixels(r["instances"], x["image"].shape[-2:]) for r, x in zip(results, batched_inputs)]
         if instances is not None:
             found = [_pick(now, before) for now, before in zip(found, instances)]
@@ -40,11 +50,41 @@ class SaliencyGenericMixin(SaliencyMixin):
         with torch.no_grad():
             return [raw_outputs_of_instances(i) for i in self.run(batched_inputs).instances]
 
+    def locate(self, batched_inputs: List[Dict], objects: List[Instances]) -> ForwardPass:
+        """The score is the best of the class among the model's outputs with an IoU above 0.5; 0 if there is none."""
+        located = self.run(batched_inputs)
+        given = []
+        for found, of_image in zip(objects, located.instances):
+            raw = raw_outputs_of_instances(of_image)
+            probability = class_probability(found, raw) * (target_iou(found, raw) > 0.5)
+            given.append(Instances(found.image_size, **{**found.get_fields(), "scores": best(probability)}))
+        return replace(located, instances=given)
+
     def postprocess(self, batched_inputs: List[Dict], clean: ForwardPass, fields: List[Dict]) -> List[Dict]:
-        for result, extra in zip(clean.results, fields):
+        results = clean.results or []
+        for result, extra in zip(results, fields):
             for name, value in extra.items():
                 result["instances"].set(name, value)
-        return clean.results
+        return results
+
+
+def _checked(results: Any, num_images: int, model: str) -> List[Dict]:
+    """What a model returned for some images, if it can be understood."""
+    if not isinstance(results, (list, tuple)) or len(results) != num_images:
+        shown = f"{len(results)} results" if isinstance(results, (list, tuple)) else type(results).__name__
+        raise ValueError(f"{model} returned {shown} for {num_images} images; a list with a dict for each is needed.")
+    for result in results:
+        instances: Any = result.get("instances") if isinstance(result, dict) else None
+        missing = ["instances"]
+        if isinstance(instances, Instances):
+            missing = [name for name in FIELDS if not instances.has(name)]
+        if missing:
+            needed = ", ".join(FIELDS)
+            raise ValueError(f"{model} returned no {', '.join(missing)}; Instances with {needed} are needed.")
+        boxes = instances.pred_boxes
+        if boxes.tensor.shape[1] != 4:
+            raise ValueError(f"{model} returned {type(boxes).__name__}; only upright boxes can be explained.")
+    return list(results)
 
 
 def _padded_size(instances: List[Instances]) -> Tuple[int, int]:

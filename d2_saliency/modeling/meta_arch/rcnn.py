@@ -1,98 +1,31 @@
 """The R-CNN family: Faster, Mask and Keypoint R-CNN on FPN or DC5, C4 models, Cascade R-CNN."""
 
-from functools import singledispatch
-from typing import Callable, Dict, Iterator, List, NamedTuple, Optional
+from typing import Dict, Iterator, List, Optional
 
 import torch
 from detectron2.config import configurable
-from detectron2.layers import ROIAlign
 from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
-from detectron2.modeling.poolers import assign_boxes_to_levels
-from detectron2.modeling.roi_heads import CascadeROIHeads, Res5ROIHeads, StandardROIHeads
 from detectron2.modeling.roi_heads.fast_rcnn import fast_rcnn_inference
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import Instances
 from torch import Tensor, nn
 
 from ...structures import OUTPUTS
 from ..feature_windows import FeatureWindow
 from ..raw_outputs import RawOutputs, clipped
-from ..roi_align import roi_align_matrices
 from ..saliency_heads.build import build_saliency_head
-from ..targets import instance_targets
+from ..targets import check_classes, instance_targets
 from .base import ForwardPass, SaliencyMixin
-
-# Shape shorthand: R RoIs of all images together, K foreground classes, P the pooler's output size.
-
-
-class RoIOutputs(NamedTuple):
-    """
-    What the box head says of R RoIs.
-
-    Attributes:
-        logits, probs: (R, K + 1), before and after softmax, background last. Cascade averages them over its stages.
-        boxes: (R, K, 4), or (R, 1, 4) for class-agnostic regression; decoded, not clipped.
-    """
-
-    logits: Tensor
-    probs: Tensor
-    boxes: Tensor
-
-
-Pool = Callable[[List[Boxes]], Tensor]
-
-
-@singledispatch
-def roi_outputs(roi_heads: nn.Module, pool: Pool, proposals: List[Instances]) -> RoIOutputs:
-    """
-    The box branch of ``roi_heads`` as a function of pooled features. New kinds of RoI heads register here.
-
-    Args:
-        roi_heads: the stock module.
-        pool: boxes of each image -> pooled features (R, C, P, P) of them all.
-        proposals: for each image, ``Instances`` with ``proposal_boxes``.
-    """
-    raise TypeError(f"{type(roi_heads).__name__} is not a known kind of RoI heads.")
-
-
-@roi_outputs.register
-def _standard_outputs(heads: StandardROIHeads, pool: Pool, proposals: List[Instances]) -> RoIOutputs:
-    predictions = heads.box_predictor(heads.box_head(pool([p.proposal_boxes for p in proposals])))
-    return _decode(heads.box_predictor, predictions, proposals)
-
-
-@roi_outputs.register
-def _res5_outputs(heads: Res5ROIHeads, pool: Pool, proposals: List[Instances]) -> RoIOutputs:
-    box_features = heads.res5(pool([p.proposal_boxes for p in proposals]))
-    return _decode(heads.box_predictor, heads.box_predictor(box_features.mean(dim=[2, 3])), proposals)
-
-
-@roi_outputs.register
-def _cascade_outputs(heads: CascadeROIHeads, pool: Pool, proposals: List[Instances]) -> RoIOutputs:
-    # Stock `_run_stage` scales the gradient of each stage down, for training; an explanation wants the true one.
-    stages = []
-    sizes = [p.image_size for p in proposals]
-    for box_head, predictor in zip(heads.box_head, heads.box_predictor):
-        if stages:
-            boxes = stages[-1].boxes[:, 0].split([len(p) for p in proposals])
-            proposals = heads._create_proposals_from_boxes(boxes, sizes)
-        predictions = predictor(box_head(pool([p.proposal_boxes for p in proposals])))
-        stages.append(_decode(predictor, predictions, proposals))
-    mean = [sum(values) * (1.0 / len(stages)) for values in zip(*((s.logits, s.probs) for s in stages))]
-    return RoIOutputs(mean[0], mean[1], stages[-1].boxes)
-
-
-def _decode(predictor, predictions, proposals: List[Instances]) -> RoIOutputs:
-    boxes = torch.cat(predictor.predict_boxes(predictions, proposals))
-    probs = torch.cat(predictor.predict_probs(predictions, proposals))
-    return RoIOutputs(predictions[0], probs, boxes.unflatten(1, (boxes.shape[1] // 4, 4)))
-
-
-def box_pooler(roi_heads: nn.Module) -> nn.Module:
-    return roi_heads.pooler if isinstance(roi_heads, Res5ROIHeads) else roi_heads.box_pooler
-
-
-def box_levels(roi_heads: nn.Module) -> List[str]:
-    return roi_heads.in_features if isinstance(roi_heads, Res5ROIHeads) else roi_heads.box_in_features
+from .roi_outputs import (
+    Pool,
+    RoIOutputs,
+    box_levels,
+    box_pooler,
+    mask_levels,
+    mask_logits,
+    mask_pooler,
+    roi_outputs,
+)
+from .roi_windows import Read, RecordingPool, has_matrices, read_windows
 
 
 def _proposals(instances: Instances) -> Instances:
@@ -181,6 +114,15 @@ class SaliencyRCNNMixin(SaliencyMixin):
         outputs = roi_outputs(self.roi_heads, self._pool_from(forward_pass.features), proposals)
         return _with_outputs(forward_pass.instances, outputs)
 
+    def locate(self, batched_inputs: List[Dict], objects: List[Instances]) -> ForwardPass:
+        """Second stage alone: the boxes of the objects are its proposals."""
+        check_classes(objects, self.roi_heads.num_classes)
+        given = [Instances(o.image_size, **{**o.get_fields(), "proposal_boxes": o.pred_boxes}) for o in objects]
+        located = self.run(batched_inputs, given)
+        for found, outputs in zip(given, self.outputs(located)):
+            found.scores = outputs.class_probs.gather(1, found.pred_classes[:, None])[:, 0]
+        return located
+
     def postprocess(self, batched_inputs: List[Dict], clean: ForwardPass, fields: List[Dict]) -> List[Dict]:
         for instances in clean.instances:
             instances.remove("proposal_boxes")
@@ -200,65 +142,39 @@ class SaliencyRCNNMixin(SaliencyMixin):
         With r_i the pooled features of detection i, the head treats RoIs independently in eval mode, so the gradient
         of sum_i y_i to r_i is dy_i/dr_i; the gradient to the feature level is RoIAlign^T of it.
         """
-        pooler = box_pooler(self.roi_heads)
-        if not all(isinstance(align, ROIAlign) for align in pooler.level_poolers):
+        heads, instances = self.roi_heads, forward_pass.instances
+        if not has_matrices(box_pooler(heads)):
             return super().feature_gradients(forward_pass, class_target)
-        instances = forward_pass.instances
-        pool = _RecordingPool(self._pool_from({n: f.detach() for n, f in forward_pass.features.items()}))
-        outputs = roi_outputs(self.roi_heads, pool, [_proposals(i) for i in instances])
-        targets = torch.cat([instance_targets(i, class_target) for i in _with_outputs(instances, outputs)])
+        features = {name: f.detach() for name, f in forward_pass.features.items()}
+        pool = RecordingPool(box_pooler(heads), box_levels(heads), features)
+        found = _with_outputs(instances, roi_outputs(heads, pool, [_proposals(i) for i in instances]))
+        reads = pool.reads
+        if class_target == "mask":
+            reads = reads + self._add_mask_logits(found, features)
+        targets = torch.cat([instance_targets(i, class_target) for i in found])
+        pooled = [read.pooled for read in reads]
         gradients = zip(
             *(
-                torch.autograd.grad(targets[:, k].sum(), pool.pooled, retain_graph=True, materialize_grads=True)
+                torch.autograd.grad(targets[:, k].sum(), pooled, retain_graph=True, materialize_grads=True)
                 for k in range(len(OUTPUTS))
             )
         )
-        stages = [torch.stack(g, dim=1) for g in gradients]  # for each use of the pooler, (R, 5, C, P, P)
-        first, result = 0, []
-        for b, found in enumerate(instances):
-            boxes = [boxes_per_image[b] for boxes_per_image in pool.boxes]
-            result.append(self._windows(forward_pass.features, boxes, [s[first : first + len(found)] for s in stages]))
-            first += len(found)
-        return result
+        per_read = [torch.stack(g, dim=1).split([len(i) for i in instances]) for g in gradients]  # (N, 5, C, P, P)
+        return [
+            read_windows(features, [(read, read.boxes[b], g[b]) for read, g in zip(reads, per_read)])
+            for b in range(len(instances))
+        ]
 
-    def _windows(
-        self, features: Dict[str, Tensor], stage_boxes: List[Boxes], stage_gradients: List[Tensor]
-    ) -> Iterator[List[FeatureWindow]]:
-        """RoIAlign^T of the gradients (N, 5, C, P, P) of each pooled RoI of one image."""
-        pooler = box_pooler(self.roi_heads)
-        names = box_levels(self.roi_heads)
-        assigned = [_pooler_levels(pooler, boxes) for boxes in stage_boxes]
-        for i in range(len(stage_gradients[0])):
-            windows = []
-            for boxes, levels, gradients in zip(stage_boxes, assigned, stage_gradients):
-                name, align = names[levels[i]], pooler.level_poolers[levels[i]]
-                size = features[name].shape[-2:]
-                top, left, rows, columns = roi_align_matrices(boxes.tensor[i].tolist(), align, *size)
-                rows, columns = rows.to(gradients), columns.to(gradients)
-                windows.append(FeatureWindow(name, top, left, rows.T @ gradients[i] @ columns))
-            yield windows
-
-
-class _RecordingPool:
-    """A pool function whose results are leaves that gradients can be taken to, kept with their boxes."""
-
-    def __init__(self, pool: Pool):
-        self.pool, self.pooled, self.boxes = pool, [], []
-
-    def __call__(self, boxes: List[Boxes]) -> Tensor:
-        with torch.no_grad():
-            pooled = self.pool(boxes)
-        self.pooled.append(pooled.requires_grad_())
-        self.boxes.append(boxes)
-        return pooled
-
-
-def _pooler_levels(pooler: nn.Module, boxes: Boxes) -> List[int]:
-    """Index of the pyramid level that each box is pooled from."""
-    if len(pooler.level_poolers) == 1 or not len(boxes):
-        return [0] * len(boxes)
-    levels = (pooler.min_level, pooler.max_level, pooler.canonical_box_size, pooler.canonical_level)
-    return assign_boxes_to_levels([boxes], *levels).tolist()
+    def _add_mask_logits(self, instances: List[Instances], features: Dict[str, Tensor]) -> List[Read]:
+        """Put ``mask_logits`` (N,) onto the instances; returns what was read for them."""
+        heads = self.roi_heads
+        pool = RecordingPool(mask_pooler(heads), mask_levels(heads), features)
+        if not has_matrices(pool.pooler):
+            raise ValueError("MODEL.SALIENCY_HEAD.MASK_OUTPUT needs ROI_MASK_HEAD.POOLER_TYPE ROIAlign or ROIAlignV2.")
+        logits = mask_logits(heads, pool, instances)
+        for found, own in zip(instances, logits.split([len(i) for i in instances])):
+            found.mask_logits = own
+        return pool.reads
 
 
 @META_ARCH_REGISTRY.register()

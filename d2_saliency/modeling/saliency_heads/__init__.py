@@ -1,6 +1,7 @@
 # Importing a method registers it.
 from .build import SALIENCY_HEAD_REGISTRY, build_saliency_head, method_names
 from .cam import CAM
+from .d_rise import DRISE
 from .grad_cam import GradCAM
 from .grad_cam_plusplus import GradCAMPlusPlus
 from .gradient import Gradient
@@ -17,6 +18,7 @@ from .ss_grad_cam_plusplus import SSGradCAMPlusPlus
 
 __all__ = [
     "CAM",
+    "DRISE",
     "ODAM",
     "SALIENCY_HEAD_REGISTRY",
     "GradCAM",

@@ -6,6 +6,7 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.utils.registry import Registry
 
 from ...config import add_saliency_config
+from .config_values import check_values
 
 SALIENCY_HEAD_REGISTRY = Registry("SALIENCY_HEAD")
 SALIENCY_HEAD_REGISTRY.__doc__ = """
@@ -20,11 +21,12 @@ def build_saliency_head(cfg: Optional[CfgNode] = None):
     Build the head named by ``cfg.MODEL.SALIENCY_HEAD.NAME``; without a config, the default method.
 
     Raises:
-        ValueError: for an unknown name; the message lists the known ones.
+        ValueError: for an unknown name, whose message lists the known ones, or a value that no method can use.
     """
     if cfg is None or "SALIENCY_HEAD" not in cfg.MODEL:
         cfg = get_cfg()
         add_saliency_config(cfg)
+    check_values(cfg.MODEL.SALIENCY_HEAD)
     name = cfg.MODEL.SALIENCY_HEAD.NAME
     if name not in SALIENCY_HEAD_REGISTRY:
         raise ValueError(f"There is no saliency method '{name}'; choose one of {', '.join(method_names())}.")
@@ -34,3 +36,8 @@ def build_saliency_head(cfg: Optional[CfgNode] = None):
 def method_names():
     """Names of all registered methods, sorted."""
     return sorted(name for name, _ in SALIENCY_HEAD_REGISTRY)
+
+
+def black_box_methods():
+    """Names of the methods that explain any object of any detector, sorted."""
+    return sorted(name for name, head in SALIENCY_HEAD_REGISTRY if head.black_box)

@@ -119,7 +119,7 @@ class CAMHead(SaliencyHead):
 
     def explain(self, detector, batched_input: Dict, clean) -> Fields:
         features, windows, fields = self.feature_windows(detector, batched_input, clean)
-        levels = {name: self._selected(f[0].detach()) for name, f in features.items()}
+        levels = {name: self._selected(f[0].detach().float()) for name, f in features.items()}
         totals = {name: a.sum((1, 2)) for name, a in levels.items()}
         instances = clean.instances[0]
         placed = []
@@ -133,7 +133,7 @@ class CAMHead(SaliencyHead):
                 part = widened(part, margin, activations.shape[-2:])
                 cell = stride(clean.padded_size, activations.shape[-2:])
                 region = region_mask(box, cell, activations)
-                gradient = part.gradient / scale
+                gradient = part.gradient.float() / scale
                 evidence = Evidence(activations, totals[part.level], gradient, part.top, part.left, region)
                 per_level.append(self._placed(self._signed_map(evidence), part, cell))
             placed.append(_sum_of_levels(per_level))
@@ -153,6 +153,12 @@ class CAMHead(SaliencyHead):
 
     def _selected(self, activations: Tensor) -> Tensor:
         """Smooth Grad-CAM++, section 3: all activations but the chosen channels and neurons are clipped to zero."""
+        sizes = activations.shape
+        if any(c >= sizes[0] for c in self.channels) or any(y >= sizes[1] or x >= sizes[2] for y, x in self.neurons):
+            raise ValueError(
+                f"MODEL.SALIENCY_HEAD.CHANNELS or NEURONS lie outside of a feature map of {tuple(sizes)}: "
+                f"{sizes[0]} channels of {sizes[1]} x {sizes[2]} cells."
+            )
         if self.channels:
             keep = torch.zeros(len(activations), device=activations.device)
             keep[list(self.channels)] = 1

@@ -1,15 +1,16 @@
 """The contract of a saliency head."""
 
+import copy
 import logging
 from abc import abstractmethod
-from typing import Dict, Union
+from typing import Dict, Tuple, Union
 
 import torch
 from detectron2.config import configurable
-from detectron2.structures import Instances
+from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
-from ...structures import SaliencyMaps
+from ...structures import MASK_OUTPUTS, SaliencyMaps
 from ..targets import CLASS_TARGETS
 
 logger = logging.getLogger(__name__)
@@ -25,6 +26,9 @@ class SaliencyHead(nn.Module):
     ``feature_gradients`` (see :class:`SaliencyMixin`) and keeps no state between calls.
     """
 
+    black_box = False
+    """Whether the method needs nothing but the detector's outputs."""
+
     @configurable
     def __init__(
         self,
@@ -34,6 +38,7 @@ class SaliencyHead(nn.Module):
         score_thresh: float = 0.5,
         max_instances: int = 20,
         seed: int = 0,
+        mask_output: bool = False,
     ):
         """
         Args:
@@ -42,6 +47,8 @@ class SaliencyHead(nn.Module):
             score_thresh: detections with a score above this are explained.
             max_instances: at most this many of them, best scores first; 0: all.
             seed: of everything random in the method.
+            mask_output: also explain the mask of each detection of a Mask R-CNN: the field ``pred_mask_saliency``,
+                with a map of the mean mask logit inside of the predicted mask. Doubles the work.
         """
         super().__init__()
         if class_target not in CLASS_TARGETS:
@@ -51,6 +58,7 @@ class SaliencyHead(nn.Module):
         self.score_thresh = score_thresh
         self.max_instances = max_instances
         self.seed = seed
+        self.mask_output = mask_output
 
     @classmethod
     def from_config(cls, cfg):
@@ -61,6 +69,7 @@ class SaliencyHead(nn.Module):
             "score_thresh": head.SCORE_THRESH,
             "max_instances": head.MAX_INSTANCES,
             "seed": head.SEED,
+            "mask_output": head.MASK_OUTPUT,
         }
 
     @abstractmethod
@@ -79,7 +88,8 @@ class SaliencyHead(nn.Module):
 
     def select(self, instances: Instances) -> Tensor:
         """Indices of the detections to explain, best scores first. Nobody sees boxes outside of the image."""
-        boxes = instances.pred_boxes.clone()
+        finite = instances.pred_boxes.tensor.isfinite().all(dim=1) & instances.scores.isfinite()
+        boxes = Boxes(instances.pred_boxes.tensor.where(finite[:, None], 0.0))
         boxes.clip(instances.image_size)
         eligible = (instances.scores > self.score_thresh) & boxes.nonempty()
         order = instances.scores.argsort(descending=True, stable=True)
@@ -90,16 +100,35 @@ class SaliencyHead(nn.Module):
         """:meth:`explain` for any number of detections, with its result checked."""
         instances = clean.instances[0]
         if not len(instances):
-            height, width = instances.image_size
-            return {"pred_saliency": SaliencyMaps.unexplained(0, (height, width), clean.images[0].device)}
-        if self.target_class >= 0:
+            return self._no_maps(instances.image_size, clean.images[0].device)
+        if self.target_class >= 0 and not instances.has("target_classes"):
             instances.target_classes = torch.full_like(instances.pred_classes, self.target_class)
         fields = self.explain(detector, batched_input, clean)
-        maps = fields["pred_saliency"]
-        if len(maps) != len(instances):
-            raise ValueError(f"{type(self).__name__} made {len(maps)} maps for {len(instances)} detections.")
-        maps.maps = [self._checked(m.detach().float(), i) for i, m in enumerate(maps.maps)]
+        if self.mask_output:
+            fields["pred_mask_saliency"] = self._mask_maps(detector, batched_input, clean)
+        for maps in (value for value in fields.values() if isinstance(value, SaliencyMaps)):
+            if len(maps) != len(instances):
+                raise ValueError(f"{type(self).__name__} made {len(maps)} maps for {len(instances)} detections.")
+            maps.maps = [self._checked(m.detach().float(), i) for i, m in enumerate(maps.maps)]
         return fields
+
+    def _no_maps(self, image_size: Tuple[int, int], device: torch.device) -> Fields:
+        fields: Fields = {"pred_saliency": SaliencyMaps.unexplained(0, image_size, device)}
+        if self.mask_output:
+            fields["pred_mask_saliency"] = SaliencyMaps.unexplained(0, image_size, device, MASK_OUTPUTS)
+        return fields
+
+    def _mask_maps(self, detector, batched_input: Dict, clean) -> SaliencyMaps:
+        """The same method with the mask in place of the class; of its five maps, the first."""
+        if self.black_box:
+            raise ValueError(
+                f"MODEL.SALIENCY_HEAD.MASK_OUTPUT needs a method that differentiates, which {type(self).__name__} does "
+                "not; choose another NAME, such as ODSmoothGrad or ODAM, or leave it at False."
+            )
+        of_mask = copy.copy(self)
+        of_mask.class_target = "mask"
+        five = of_mask.explain(detector, batched_input, clean)["pred_saliency"]
+        return SaliencyMaps([m[:1] for m in five.maps], five.regions, five.image_size, MASK_OUTPUTS)
 
     def _checked(self, m: Tensor, index: int) -> Tensor:
         if m.numel() and m.amin() < 0:

@@ -1,17 +1,16 @@
 """Integrated gradients."""
 
-from typing import Dict
+from typing import Dict, List
 
 import torch
 from detectron2.config import configurable
 from torch import Tensor
-from torchvision.transforms.functional import gaussian_blur
 
 from ...structures import OUTPUTS, SaliencyMaps
-from .build import SALIENCY_HEAD_REGISTRY
+from ..baselines import BASELINES, baseline_image
+from ..batching import reproducible_batch_size, run_in_batches
+from .build import SALIENCY_HEAD_REGISTRY, black_box_methods
 from .head import Fields, SaliencyHead
-
-BASELINES = ("black", "blur")
 
 
 @SALIENCY_HEAD_REGISTRY.register()
@@ -32,8 +31,8 @@ class IntegratedGradients(SaliencyHead):
         """
         Args:
             num_steps: m.
-            baseline: x', "black" or "blur" (Gaussian of a tenth of the image's shorter side).
-            batch_size: steps computed at once; changes memory and time, not the result.
+            baseline: x', "black", "mean" or "blur", see :func:`baseline_image`.
+            batch_size: steps computed at once; see :mod:`..batching`.
             kwargs: see :class:`SaliencyHead`.
         """
         super().__init__(**kwargs)
@@ -66,24 +65,23 @@ class IntegratedGradients(SaliencyHead):
         if not detector.knows_provenance:
             raise ValueError(
                 f"IntegratedGradients follows a detection's proposal or anchor, which are not known for "
-                f"{type(detector).__name__}; use ODSmoothGrad or a black-box method."
+                f"{type(detector).__name__}; use ODSmoothGrad or {' or '.join(black_box_methods())}."
             )
         image, instances = batched_input["image"].detach().float(), clean.instances[0]
         start = baseline_image(image, self.baseline)
         steps = (torch.arange(self.num_steps) + 0.5) / self.num_steps
-        total = torch.zeros(len(instances), len(OUTPUTS), *image.shape, device=image.device)
-        for batch in steps.split(self.batch_size):
-            points = [(start + t * (image - start)).requires_grad_() for t in batch.tolist()]
+        shape = len(instances), len(OUTPUTS), *image.shape
+
+        def sum_of_gradients(batch: List[float]) -> Tensor:
+            points = [(start + t * (image - start)).requires_grad_() for t in batch]
             forward_pass = detector.run([{**batched_input, "image": p} for p in points], [instances] * len(points))
+            gradients = torch.zeros(shape, device=image.device)
             for _, i, gradient in detector.input_gradients(forward_pass, self.class_target):
-                total[i] += gradient
+                gradients[i] += gradient
+            return gradients
+
+        batch_size = reproducible_batch_size(self.batch_size, image.device)
+        total = torch.zeros(shape, device=image.device)
+        for part in run_in_batches(steps.tolist(), batch_size, sum_of_gradients, "INTEGRATED_GRADIENTS.BATCH_SIZE"):
+            total += part
         return total / self.num_steps * (image - start)
-
-
-def baseline_image(image: Tensor, baseline: str) -> Tensor:
-    """An image (C, H, W) without the information: "black", or blurred by a tenth of its shorter side."""
-    if baseline == "black":
-        return torch.zeros_like(image)
-    sigma = max(1.0, min(image.shape[-2:]) / 10)
-    size = 2 * min(int(3 * sigma), min(image.shape[-2:]) - 1) + 1  # reflection needs a smaller kernel than image
-    return gaussian_blur(image, [size, size], [sigma, sigma])

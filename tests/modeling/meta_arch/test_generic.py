@@ -5,6 +5,10 @@ import sys
 
 import pytest
 import torch
+from detectron2 import model_zoo
+from detectron2.modeling import build_model
+from detectron2.modeling.roi_heads import FastRCNNOutputLayers, StandardROIHeads
+from detectron2.structures import Instances, RotatedBoxes
 
 from d2_saliency import explainable
 from d2_saliency.engine.image_io import read_image
@@ -56,3 +60,53 @@ def test_what_an_unknown_model_does_not_reveal_is_refused(nanodet):
     model.saliency_head = Gradient(class_target="contrast", score_thresh=0.3)
     with torch.no_grad(), pytest.raises(ValueError, match="use 'score' or 'logit'"):
         model([photo()])
+
+
+class Returns(torch.nn.Module):
+    """A model that returns the same for every image."""
+
+    def __init__(self, result):
+        super().__init__()
+        self.result = result
+
+    def forward(self, batched_inputs):
+        return [self.result for _ in batched_inputs]
+
+
+ROTATED = Instances(
+    (9, 9), pred_boxes=RotatedBoxes([[4, 4, 2, 2, 30.0]]), scores=torch.ones(1), pred_classes=torch.zeros(1).long()
+)
+
+
+@pytest.mark.parametrize(
+    "result, reason",
+    [
+        ({"proposals": Instances((9, 9))}, "no instances; Instances with pred_boxes, scores, pred_classes are needed"),
+        ({"instances": Instances((9, 9), scores=torch.ones(1))}, "no pred_boxes, pred_classes"),
+        ({"instances": ROTATED}, "returned RotatedBoxes; only upright boxes"),
+    ],
+)
+def test_results_that_are_no_upright_boxes_are_refused(result, reason):
+    with pytest.raises(ValueError, match=reason):
+        explainable(Returns(result).eval())([{"image": torch.zeros(3, 9, 9)}])
+
+
+class OwnRoIHeads(StandardROIHeads):
+    def _forward_box(self, features, proposals):
+        return super()._forward_box(features, proposals)
+
+
+class OwnPredictor(FastRCNNOutputLayers):
+    def inference(self, predictions, proposals):
+        return super().inference(predictions, proposals)
+
+
+@pytest.mark.parametrize("part, cls", [("roi_heads", OwnRoIHeads), ("roi_heads.box_predictor", OwnPredictor)])
+def test_parts_with_an_inference_of_their_own_make_a_model_unknown(part, cls):
+    """What a subclass does is not known, even if it does nothing new."""
+    cfg = model_zoo.get_config("Base-RCNN-FPN.yaml")
+    cfg.MODEL.DEVICE, cfg.MODEL.RESNETS.WIDTH_PER_GROUP, cfg.MODEL.ROI_BOX_HEAD.FC_DIM = "cpu", 8, 32
+    model = build_model(cfg)
+    assert explainable(model).knows_provenance
+    model.get_submodule(part).__class__ = cls
+    assert not explainable(model).knows_provenance

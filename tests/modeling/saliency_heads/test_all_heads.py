@@ -32,6 +32,7 @@ def model(detector, method):
     cfg.MODEL.SALIENCY_HEAD.MAX_INSTANCES = 2
     cfg.MODEL.SALIENCY_HEAD.SCORE_THRESH = 0.4
     cfg.MODEL.SALIENCY_HEAD.SMOOTHGRAD.NUM_SAMPLES = 2
+    cfg.MODEL.SALIENCY_HEAD.DRISE.NUM_MASKS = 16
     if isinstance(detector, ToyDetector):
         cfg.MODEL.SALIENCY_HEAD.LAYER = "features"
     twin = explainable(detector)

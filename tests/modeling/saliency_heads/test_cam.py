@@ -1,15 +1,22 @@
 """CAM on a C4 model against its definition, and its refusal elsewhere."""
 
+import copy
+
 import pytest
 import torch
 
 from d2_saliency import explainable
+from d2_saliency.engine.results import detection_flags
 from d2_saliency.modeling.saliency_heads import CAM
 from tests.modeling.meta_arch.test_feature_gradients import random_model
 
 
-def test_equals_the_weights_of_cls_score_times_res5():
-    stock = random_model("C4")
+@pytest.fixture(scope="module")
+def stock():
+    return random_model("C4")
+
+
+def test_equals_the_weights_of_cls_score_times_res5(stock):
     model = explainable(stock)
     image = torch.rand(3, 128, 160) * 255
     with torch.no_grad():
@@ -35,3 +42,15 @@ def test_other_models_are_refused_with_a_way_out(stock_detector, demo_image):
     model.saliency_head = CAM()
     with torch.no_grad(), pytest.raises(ValueError, match="linear in globally pooled features.*use GradCAM"):
         model([demo_image(1)])
+
+
+def test_class_logits_that_depend_on_nothing_give_a_zero_map_that_is_flagged(stock):
+    stock = copy.deepcopy(stock)
+    torch.nn.init.zeros_(stock.roi_heads.box_predictor.cls_score.weight)
+    model = explainable(stock)
+    model.saliency_head = CAM(class_target="logit", score_thresh=0.0, max_instances=1)
+    with torch.no_grad():
+        found = model([{"image": torch.rand(3, 128, 160) * 255}])[0]["instances"]
+    found = found[found.pred_saliency.explained]
+    assert found.pred_saliency.peaks[0, 0] == 0 and found.pred_saliency.peaks[0, 1:].min() > 0
+    assert detection_flags(found) == [["zero map: class"]]

@@ -82,5 +82,5 @@ def test_a_model_without_gradients_is_refused_with_a_way_out(gradient_head, toy)
             return super().forward(batched_inputs)
 
     model = explainable(Detached(toy.anchors, toy.class_weights.data, toy.box_weights.data).eval())
-    with pytest.raises(RuntimeError, match="carry no gradient.*D-RISE"):
+    with pytest.raises(RuntimeError, match="carry no gradient.*DRISE"):
         explain(model, torch.rand(3, 24, 32) * 255, score_thresh=0.0)

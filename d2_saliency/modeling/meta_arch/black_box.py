@@ -1,0 +1,48 @@
+"""Models in another framework or process, known as a function from images to detections."""
+
+from typing import Callable, Dict, List
+
+import numpy as np
+from detectron2.structures import Instances
+from torch import nn
+
+
+class BlackBox(nn.Module):
+    """
+    A detector that is a plain function, with Detectron2's input and output format around it.
+
+    There are no gradients, so ``explainable(BlackBox(detect), cfg)`` needs a black-box method such as D-RISE.
+
+    Args:
+        detect: takes a list of images (H, W, 3), uint8, channels in the order in which they are given to the model, and
+            returns for each of them ``Instances`` with ``pred_boxes`` in its pixels, ``scores`` (N,) and
+            ``pred_classes`` (N,), on the CPU. Give all that the detector has: the lower its score threshold, the more
+            an explanation sees.
+
+    Examples:
+        def detect(images):
+            replies = [my_server.detect(image) for image in images]
+            return [
+                Instances(
+                    image.shape[:2],
+                    pred_boxes=Boxes(torch.as_tensor(r["boxes"])),
+                    scores=torch.as_tensor(r["scores"]),
+                    pred_classes=torch.as_tensor(r["classes"]),
+                )
+                for image, r in zip(images, replies)
+            ]
+
+        model = explainable(BlackBox(detect), cfg)  # cfg.MODEL.SALIENCY_HEAD.NAME = "DRISE"
+    """
+
+    def __init__(self, detect: Callable[[List[np.ndarray]], List[Instances]]):
+        super().__init__()
+        self.detect = detect
+        self.eval()
+
+    def forward(self, batched_inputs: List[Dict]) -> List[Dict]:
+        images = [x["image"].detach().permute(1, 2, 0).round().clamp(0, 255).byte().cpu() for x in batched_inputs]
+        found = self.detect([np.ascontiguousarray(image) for image in images])
+        if len(found) != len(images):
+            raise ValueError(f"The black box returned {len(found)} results for {len(images)} images.")
+        return [{"instances": instances} for instances in found]
