@@ -35,7 +35,7 @@ MEANS = ("times_chance", "pointing", "in_box", "mark", *OUTPUTS[1:])
 def measure(args: argparse.Namespace) -> Iterator[str]:
     """The table's rows, one for each method and class target."""
     cfg, saliency_cfg, config_file = setup_cfg(args)
-    explainer = DefaultExplainer(cfg, saliency_cfg, config_file)
+    explainer = DefaultExplainer(cfg, saliency_cfg, config_file, args.trust_weights)
     heads = {pair: _head(saliency_cfg, *pair) for pair in itertools.product(args.methods, args.class_targets)}
     records = {pair: [] for pair in heads}
     for scene in tqdm(DatasetCatalog.get(args.dataset)[: args.num_images], desc="scenes", unit="image"):

@@ -5,17 +5,22 @@ import os
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Iterator, Union
+from typing import Any, Dict, Iterator, Union
 
 import numpy as np
 import torch
 from detectron2.structures import Boxes, Instances
+from torch import Tensor
 
 from d2_saliency.structures import OUTPUTS, SaliencyMaps
 
 
 class OutputError(OSError):
     """The output folder cannot be used; the message is one line that names it and says what to do."""
+
+
+class MapsError(ValueError):
+    """Maps that cannot be read; the message is one line that names the file and says what to do."""
 
 
 @contextmanager
@@ -33,6 +38,8 @@ def atomic_path(path: Union[str, Path]) -> Iterator[Path]:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())  # or a power cut may leave the new name with no content
             os.replace(temporary, path)
         finally:
             if os.path.exists(temporary):
@@ -59,9 +66,13 @@ def output_errors(folder: Union[str, Path]) -> Iterator[None]:
 
 def write_json(path: Union[str, Path], content: Any) -> None:
     """Write JSON atomically. Numbers that are not finite are not JSON: a ValueError, and nothing written."""
-    text = json.dumps(content, indent=1, allow_nan=False)
+    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def write_text(path: Union[str, Path], text: str) -> None:
+    """Write UTF-8 atomically."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
 
 
 def save_maps(path: Union[str, Path], instances: Instances) -> None:
@@ -86,7 +97,7 @@ def save_maps(path: Union[str, Path], instances: Instances) -> None:
     saliency = instances.pred_saliency.to("cpu")
     scales = torch.where((saliency.peaks > 0) & saliency.peaks.isfinite(), saliency.peaks, torch.ones(()))
     values = [(m / scale[:, None, None]).half().flatten() for m, scale in zip(saliency.maps, scales)]
-    arrays = {
+    arrays: Dict[str, Any] = {
         "values": torch.cat(values) if values else torch.zeros(0, dtype=torch.float16),
         "shapes": np.array([m.shape[-2:] for m in saliency.maps], dtype=np.int32).reshape(-1, 2),
         "peaks": saliency.peaks,
@@ -100,16 +111,28 @@ def save_maps(path: Union[str, Path], instances: Instances) -> None:
     if instances.has("num_matched"):
         arrays["num_matched"] = instances.num_matched.cpu()
     with atomic_path(path) as temporary:
-        np.savez_compressed(temporary, **{name: np.asarray(array) for name, array in arrays.items()})
+        np.savez_compressed(temporary, **{name: np.asarray(a) for name, a in arrays.items()})  # type: ignore[arg-type]
 
 
 def load_maps(path: Union[str, Path]) -> Instances:
     """
     What :func:`save_maps` saved, with the fields pred_boxes, scores, pred_classes, pred_saliency and, if it
     was there, num_matched. Maps are float32, exact to 0.05 % (values above 6e-5 of a map's peak).
+
+    Raises:
+        OSError: there is no such file.
+        MapsError: it is damaged, or another file. Nothing in it is unpickled.
     """
-    with np.load(path, allow_pickle=False) as file:
-        arrays = {name: torch.from_numpy(file[name]) for name in file.files}
+    with open(path, "rb") as file:
+        try:
+            with np.load(file, allow_pickle=False) as content:
+                return _instances({name: torch.from_numpy(content[name]) for name in content.files})
+        except Exception as e:  # zipfile, zlib, numpy and torch say it in many ways
+            reason = " ".join(str(e).split()) or type(e).__name__
+            raise MapsError(f"The maps {str(path)!r} are damaged ({reason}): explain the image again.") from e
+
+
+def _instances(arrays: Dict[str, Tensor]) -> Instances:
     shapes = arrays["shapes"].tolist()
     parts = arrays["values"].float().split([len(OUTPUTS) * h * w for h, w in shapes])
     maps = [part.view(-1, h, w) if h * w else torch.zeros(len(OUTPUTS), h, w) for part, (h, w) in zip(parts, shapes)]

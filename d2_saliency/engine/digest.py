@@ -10,7 +10,13 @@ from typing import Any, Optional, Union
 from detectron2.config import CfgNode
 
 # Where and how fast maps are made and where they go does not change them; weights are known by their content.
-NEUTRAL_KEYS = ("MODEL.DEVICE", "MODEL.WEIGHTS", "OUTPUT_DIR", "MODEL.SALIENCY_HEAD.SMOOTHGRAD.BATCH_SIZE")
+NEUTRAL_KEYS = (
+    "MODEL.DEVICE",
+    "MODEL.WEIGHTS",
+    "OUTPUT_DIR",
+    "MODEL.SALIENCY_HEAD.SMOOTHGRAD.BATCH_SIZE",
+    "TEST.SALIENCY.BATCH_SIZE",
+)
 NEUTRAL_LAZY_KEYS = ("device", "init_checkpoint", "output_dir")  # of ``train``
 
 

@@ -1,14 +1,18 @@
 """Cause energy: does a map lie on what decided the output? For scenes whose causes are known (METHODS section 6)."""
 
-from typing import Dict, List, Sequence
+import math
+from typing import Dict, List, Optional, Sequence
 
 import numpy as np
 import torch
 from detectron2.structures import Boxes, Instances, pairwise_iou
-from pycocotools import mask as coco_mask
 
 from ..data import edge_strips
 from ..structures import OUTPUTS
+from .build import saliency_metric
+from .explained_image import ExplainedImage
+from .ground_truth import decode_mask
+from .regions import box_mask, energy_share, or_constant, peak_share
 
 # Shape shorthand: H, W the image. Maps are non-negative and aligned with the image.
 
@@ -19,7 +23,7 @@ def class_cause_energy(saliency: np.ndarray, box: Sequence[float], emblem: np.nd
 
         times_chance = (E(emblem in box) / E(box)) / (|emblem in box| / |box|)     E: sum of the map
         in_box       = E(box) / E(image)
-        pointing     = 1 if the map's maximum lies on the emblem
+        pointing     = share of the map's maximal pixels on the emblem: 0 or 1 if there is one maximum
 
     Args:
         saliency: (H, W).
@@ -27,16 +31,17 @@ def class_cause_energy(saliency: np.ndarray, box: Sequence[float], emblem: np.nd
         emblem: (H, W) bool.
 
     Returns:
-        dict: the three numbers; nan where a denominator is 0 (an empty map, or no pixel of the emblem in the box).
+        dict: the three numbers, those of a constant map for a map of zeros; ``times_chance`` is nan where the box
+        has no energy or no pixel of the emblem.
     """
-    inside = _box_mask(box, saliency.shape)
+    inside = box_mask(box, saliency.shape)
     on_emblem = inside & emblem
-    share = _ratio(saliency[on_emblem].sum(), saliency[inside].sum())
-    peak = np.unravel_index(saliency.argmax(), saliency.shape)  # (row, column)
+    shown = or_constant(saliency)
+    share = _ratio(shown[on_emblem].sum(), shown[inside].sum())
     return {
         "times_chance": _ratio(share, _ratio(on_emblem.sum(), inside.sum())),
-        "in_box": _ratio(saliency[inside].sum(), saliency.sum()),
-        "pointing": float(emblem[peak]) if saliency.any() else float("nan"),
+        "in_box": energy_share(saliency, inside),
+        "pointing": peak_share(saliency, emblem),
     }
 
 
@@ -49,17 +54,38 @@ def edge_cause_energy(maps: np.ndarray, box: Sequence[float]) -> Dict[str, float
         box: the same four numbers, pixels.
 
     Returns:
-        dict: coordinate -> own / opposite; nan where the opposite strip has no energy.
+        dict: coordinate -> own / opposite, nan where the opposite strip has no energy; and "own_share", the mean over
+        the coordinates of own / (own + opposite): 0.5 by chance, 1 for a perfect map, where the ratio is not defined.
     """
     strips = edge_strips(box, *maps.shape[-2:])
-    opposite = strips[[2, 3, 0, 1]]
-    names = OUTPUTS[1:]
-    return {n: _ratio(m[own].sum(), m[other].sum()) for n, m, own, other in zip(names, maps, strips, opposite)}
+    energy = [[or_constant(m)[strip].sum(dtype=np.float64) for strip in strips] for m in maps]
+    pairs = [(energy[k][k], energy[k][(k + 2) % 4]) for k in range(4)]
+    shares = [_ratio(own, own + opposite) for own, opposite in pairs]
+    ratios = {name: _ratio(own, opposite) for name, (own, opposite) in zip(OUTPUTS[1:], pairs)}
+    return {**ratios, "own_share": float(np.mean([0.5 if math.isnan(s) else s for s in shares]))}
 
 
-def region_energy(saliency: np.ndarray, region: np.ndarray) -> float:
-    """Share of a map's sum inside a region, both (H, W); nan for an empty map."""
-    return _ratio(saliency[region].sum(), saliency.sum())
+@saliency_metric("times_chance", "pointing", "in_box", "mark", "own_share", *OUTPUTS[1:], needs="emblem")
+def cause_energy(image: ExplainedImage) -> List[Dict[str, float]]:
+    """
+    :func:`class_cause_energy` and :func:`edge_cause_energy` of detections on scenes whose causes are known.
+
+    Returns:
+        for each detection their numbers, and "mark", the share of the class map's sum on the object's shortcut mark;
+        nan where the detection is of no object, or the object has no mark.
+    """
+    boxes = image.instances.pred_boxes.tensor.tolist()
+    return [_energies(m, box, t.annotation if t else None) for m, box, t in zip(image.maps, boxes, image.truth)]
+
+
+def _energies(maps: np.ndarray, box: Sequence[float], annotation: Optional[Dict]) -> Dict[str, float]:
+    undefined = dict.fromkeys(("times_chance", "in_box", "pointing", "mark"), float("nan"))
+    edges = edge_cause_energy(maps[1:], box)
+    if annotation is None:
+        return {**undefined, **edges}
+    emblem, mark = (decode_mask(annotation.get(key), *maps.shape[-2:]) for key in ("emblem", "shortcut"))
+    values = class_cause_energy(maps[0], box, emblem)  # type: ignore[arg-type]  # every object has an emblem
+    return {**undefined, **values, **edges, **({} if mark is None else {"mark": energy_share(maps[0], mark)})}
 
 
 def planted_cause_energy(instances: Instances, annotations: List[Dict], iou_thresh: float = 0.5) -> List[Dict]:
@@ -88,24 +114,9 @@ def planted_cause_energy(instances: Instances, annotations: List[Dict], iou_thre
         if not annotations or iou[i].max() <= iou_thresh:
             continue
         annotation = annotations[int(iou[i].argmax())]
-        box = instances.pred_boxes.tensor[i].tolist()
-        mark = coco_mask.decode(annotation["shortcut"]).astype(bool) if "shortcut" in annotation else None
-        records.append(
-            {
-                "class_id": int(instances.pred_classes[i]),
-                **class_cause_energy(m[0], box, coco_mask.decode(annotation["emblem"]).astype(bool)),
-                **edge_cause_energy(m[1:], box),
-                "mark": region_energy(m[0], mark) if mark is not None else float("nan"),
-            }
-        )
+        values = _energies(m, instances.pred_boxes.tensor[i].tolist(), annotation)
+        records.append({"class_id": int(instances.pred_classes[i]), **values})
     return records
-
-
-def _box_mask(box: Sequence[float], shape) -> np.ndarray:
-    """Pixels whose centre lies in the box."""
-    x_min, y_min, x_max, y_max = box
-    y, x = (np.arange(n) + 0.5 for n in shape)
-    return ((y > y_min) & (y < y_max))[:, None] & ((x > x_min) & (x < x_max))[None]
 
 
 def _ratio(numerator: float, denominator: float) -> float:

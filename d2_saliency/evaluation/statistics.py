@@ -1,7 +1,7 @@
 """A mean that says how sure it is."""
 
 import math
-from typing import NamedTuple, Sequence
+from typing import NamedTuple, Sequence, Union
 
 import numpy as np
 from scipy.stats import bootstrap
@@ -13,23 +13,24 @@ class Estimate(NamedTuple):
     mean: float
     low: float
     high: float
-    count: int
+    count: int  # type: ignore[assignment]  # of tuple, which nobody asks here
 
     def __str__(self) -> str:
         return f"{self.mean:.3g} [{self.low:.3g}, {self.high:.3g}]" if self.count else "-"
 
 
-def mean_with_interval(values: Sequence[float], seed: int = 0) -> Estimate:
+def mean_with_interval(values: Union[Sequence[float], np.ndarray], seed: int = 0) -> Estimate:
     """
     Mean and percentile bootstrap interval (95 %, 2000 resamples). Values that are nan do not count.
 
     One value has no interval but itself.
     """
-    values = np.asarray([v for v in values if not math.isnan(v)], dtype=float)
-    if not len(values):
+    known = np.asarray([v for v in values if not math.isnan(v)], dtype=float)
+    if not len(known):
         return Estimate(math.nan, math.nan, math.nan, 0)
-    if len(values) == 1 or np.ptp(values) == 0:
-        return Estimate(values[0], values[0], values[0], len(values))
+    if len(known) == 1 or np.ptp(known) == 0:
+        value = float(known[0])
+        return Estimate(value, value, value, len(known))
     rng = np.random.default_rng(seed)
-    interval = bootstrap((values,), np.mean, n_resamples=2000, method="percentile", rng=rng).confidence_interval
-    return Estimate(float(values.mean()), float(interval.low), float(interval.high), len(values))
+    interval = bootstrap((known,), np.mean, n_resamples=2000, method="percentile", rng=rng).confidence_interval
+    return Estimate(float(known.mean()), float(interval.low), float(interval.high), len(known))

@@ -1,6 +1,7 @@
 """Cause energy on maps small enough to add up by hand."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ from detectron2.structures import Boxes, Instances
 from pycocotools import mask as coco_mask
 
 from d2_saliency import SaliencyMaps
+from d2_saliency.data import edge_strips
 from d2_saliency.evaluation import class_cause_energy, edge_cause_energy, mean_with_interval, planted_cause_energy
+from d2_saliency.evaluation.cause_energy import cause_energy
 
 BOX = (2, 2, 6, 6)  # 16 pixels of 8 x 10
 
@@ -25,7 +28,7 @@ class TestClass:
         result = class_cause_energy(np.ones((8, 10)), BOX, emblem())
         assert result["times_chance"] == pytest.approx(1.0)
         assert result["in_box"] == pytest.approx(16 / 80)
-        assert result["pointing"] == 0.0  # the first of equal pixels is in the corner
+        assert result["pointing"] == pytest.approx(4 / 80)
 
     def test_by_hand(self):
         saliency = np.zeros((8, 10))
@@ -43,8 +46,16 @@ class TestClass:
         tall[7, 1] = True
         assert class_cause_energy(saliency, (0, 6, 2, 8), tall)["pointing"] == 1.0
 
-    def test_empty_map(self):
-        assert all(math.isnan(v) for v in class_cause_energy(np.zeros((8, 10)), BOX, emblem()).values())
+    def test_an_empty_map_is_a_constant_one(self):
+        assert class_cause_energy(np.zeros((8, 10)), BOX, emblem()) == class_cause_energy(
+            np.ones((8, 10)), BOX, emblem()
+        )
+
+    def test_no_energy_in_the_box(self):
+        saliency = np.zeros((8, 10))
+        saliency[0, 0] = 1
+        result = class_cause_energy(saliency, BOX, emblem())
+        assert math.isnan(result["times_chance"]) and result["in_box"] == result["pointing"] == 0
 
 
 def test_edges_by_hand():
@@ -60,6 +71,26 @@ def test_edges_by_hand():
     assert math.isnan(result["y_min"])
     assert result["x_max"] == 0.0
     assert result["y_max"] == pytest.approx(1.0)
+    assert result["own_share"] == pytest.approx((6 / 8 + 1 + 0 + 1 / 2) / 4)
+
+
+def test_a_perfect_coordinate_map_has_all_on_its_own_edge_and_an_empty_one_is_at_chance():
+    assert edge_cause_energy(edge_strips((10, 10, 30, 30), 40, 40), (10, 10, 30, 30))["own_share"] == 1
+    assert edge_cause_energy(np.zeros((4, 40, 40)), (10, 10, 30, 30))["own_share"] == pytest.approx(0.5)
+
+
+def test_metric_of_detections_with_and_without_an_object():
+    def energies(annotation):
+        found = Instances((8, 10), pred_boxes=Boxes(torch.tensor([[2.0, 2, 6, 6]])))
+        truth = annotation and SimpleNamespace(annotation=annotation)
+        return cause_energy(SimpleNamespace(maps=np.ones((1, 5, 8, 10)), instances=found, truth=[truth]))[0]
+
+    rle = coco_mask.encode(np.asfortranarray(emblem().astype(np.uint8)))
+    plain, marked = energies({"emblem": rle}), energies({"emblem": rle, "shortcut": rle})
+    assert plain["times_chance"] == pytest.approx(1) and math.isnan(plain["mark"])
+    assert marked["mark"] == pytest.approx(4 / 80)
+    nothing = energies(None)
+    assert math.isnan(nothing["times_chance"]) and nothing["x_min"] == plain["x_min"]
 
 
 def test_matching_to_objects_of_the_scene():

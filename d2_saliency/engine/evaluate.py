@@ -1,0 +1,163 @@
+"""Explain a data set and judge the explanations, on any number of processes; a run that was stopped goes on."""
+
+import logging
+from pathlib import Path
+from typing import Any, Dict, List, NamedTuple, Union
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.utils import comm
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from ..evaluation.comparison import compare, comparison_text
+from ..evaluation.ground_truth import DatasetError
+from ..evaluation.metrics_page import write_metrics_page
+from ..evaluation.reference_maps import REFERENCES
+from ..evaluation.saliency_evaluator import SaliencyEvaluator
+from ..modeling import SaliencyHead, build_saliency_head
+from .bundle import OutputError, check_writable, write_text
+from .digest import config_text
+from .explainer import DefaultExplainer
+from .image_io import read_image
+from .results import run_info
+from .run import describe_error
+
+logger = logging.getLogger(__name__)
+
+
+class Method(NamedTuple):
+    """A saliency head, and what identifies all that decides its maps."""
+
+    head: SaliencyHead
+    digest: str
+
+
+def evaluate_dataset(
+    explainer: DefaultExplainer, evaluator: SaliencyEvaluator, num_images: int = 0
+) -> Dict[str, Dict[str, float]]:
+    """
+    Explain the images of the evaluator's data set and judge them.
+
+    Each rank explains every n-th image that no earlier run has finished. Errors of one image (a file that is missing,
+    out of memory, ...) are recorded and the rest is done; an output folder that cannot be written to ends the run.
+
+    Args:
+        num_images: only the first of the data set; 0: all.
+
+    Returns:
+        dict: the metrics, on the main rank; empty on the others.
+
+    Raises:
+        OutputError: the evaluator's output folder cannot be written to.
+        ValueError: ``num_images`` is negative.
+    """
+    if num_images < 0:
+        raise ValueError(f"--num-images is {num_images}; it is at least 0, which means all.")
+    if evaluator.output_dir:
+        check_writable(evaluator.output_dir)
+    evaluator.reset()
+    chosen = evaluator.dataset_dicts[: num_images or None]
+    remaining = evaluator.resume(chosen)
+    if len(remaining) < len(chosen):
+        logger.info(f"{len(chosen) - len(remaining)} of {len(chosen)} images were done already.")
+    mine = remaining[comm.get_rank() :: comm.get_world_size()]
+    progress = tqdm(mine, desc=f"evaluating {evaluator.dataset_name}", unit="image", disable=comm.get_rank() > 0)
+    with logging_redirect_tqdm([logging.getLogger(__name__.split(".")[0])]):
+        for dataset_dict in progress:
+            _evaluate_or_note(explainer, evaluator, dataset_dict)
+    return evaluator.evaluate()
+
+
+def _evaluate_or_note(explainer: DefaultExplainer, evaluator: SaliencyEvaluator, dataset_dict: Dict[str, Any]) -> None:
+    try:
+        evaluator.process(*_explained(explainer, dataset_dict))
+    except OutputError:
+        raise
+    except Exception as e:  # models are not ours: they may raise anything
+        message = describe_error(e)
+        expected = isinstance(e, (ValueError, RuntimeError, MemoryError))
+        logger.error(f"{dataset_dict.get('file_name')!r}: {message}", exc_info=not expected)
+        evaluator.add_error(dataset_dict["image_id"], message)
+
+
+def _explained(explainer: DefaultExplainer, dataset_dict: Dict[str, Any]):
+    """The model's inputs and outputs for one image of a data set, as lists of one."""
+    image = read_image(Path(dataset_dict["file_name"]))
+    inputs = [{**dataset_dict, **explainer.preprocess(image)}]
+    with torch.no_grad():
+        return inputs, explainer.model(inputs)
+
+
+def judge_methods(
+    explainer: DefaultExplainer,
+    methods: Dict[str, Method],
+    dataset_name: str,
+    saliency_cfg: CfgNode,
+    output_dir: Union[str, Path],
+    num_images: int = 0,
+) -> Dict[str, Dict[str, Dict[str, float]]]:
+    """
+    Judge one or several methods on the same detections of a data set, with the same perturbations.
+
+    Writes <method>/records/<image>.json and <method>/metrics.json, metrics.html and, for several methods, the table
+    comparison.md, whose differences are taken from the first one.
+
+    Args:
+        explainer: its model's saliency head is replaced.
+        methods: folder name -> method.
+        saliency_cfg: with ``TEST.SALIENCY``.
+        others: see :func:`evaluate_dataset`.
+
+    Returns:
+        dict: method -> its metrics, on the main rank.
+    """
+    folder, results, records = Path(output_dir), {}, {}
+    for name, method in methods.items():
+        explainer.model.saliency_head = method.head
+        evaluator = SaliencyEvaluator(saliency_cfg, dataset_name, explainer.model, folder / name, method.digest)
+        if comm.is_main_process():
+            logger.info(f"{name} on {dataset_name}")
+        results[name] = evaluate_dataset(explainer, evaluator, num_images)
+        records[name] = getattr(evaluator, "records", [])
+    if comm.is_main_process():
+        write_metrics_page(folder / "metrics.html", dataset_name, records, evaluator.metrics)
+        if len(methods) > 1:
+            reference = next(iter(methods))
+            text = comparison_text(records, compare(records, evaluator.metrics, reference), reference, dataset_name)
+            write_text(folder / "comparison.md", text)
+    return results
+
+
+def build_methods(cfg, method_cfgs: List[CfgNode], weights: str) -> Dict[str, Method]:
+    """
+    The methods of configs, by name; names of :data:`REFERENCES` are methods here, too.
+
+    Args:
+        cfg, method_cfgs: as :func:`d2_saliency.engine.defaults.setup_cfg` and ``method_cfgs`` return them.
+        weights: the detector's.
+    """
+    methods = {}
+    for ours in method_cfgs:
+        options = ours.MODEL.SALIENCY_HEAD
+        reference = REFERENCES.get(options.NAME)
+        head = reference(**SaliencyHead.from_config(ours)) if reference else build_saliency_head(ours)
+        text = config_text(ours if isinstance(cfg, CfgNode) else cfg, ours)
+        digest = run_info("", text, options.NAME, head.seed, weights, getattr(head, "num_samples", None))["digest"]
+        name = options.NAME if options.CLASS_TARGET == "score" else f"{options.NAME}_{options.CLASS_TARGET}"
+        methods[name] = Method(head, digest)
+    return methods
+
+
+def dataset_names(cfg) -> List[str]:
+    """
+    The test sets of a config, YAML or lazy.
+
+    Raises:
+        DatasetError: it has none.
+    """
+    names = cfg.DATASETS.TEST if isinstance(cfg, CfgNode) else cfg.dataloader.test.dataset.names
+    names = [names] if isinstance(names, str) else list(names)
+    if not names:
+        raise DatasetError("DATASETS.TEST names no data set: set it with --opts DATASETS.TEST \"('name',)\".")
+    return names

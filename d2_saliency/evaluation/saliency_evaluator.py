@@ -1,0 +1,213 @@
+"""Judges the saliency maps of a model on a data set, in the manner of Detectron2's evaluators."""
+
+import logging
+from collections import OrderedDict
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence, Union
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.structures import Instances
+from detectron2.utils import comm
+from torch import nn
+
+from ..engine.bundle import write_json
+from ..modeling.optimize import folded
+from .build import METRICS, check_metrics
+from .explained_image import ExplainedImage, MetricSettings
+from .ground_truth import load_dataset, match_to_truth, objects_of
+from .records import RecordStore
+from .summary import as_json, as_results, counts, finite, summarise, summary_table
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_METRICS = (
+    "deletion_insertion",
+    "average_drop",
+    "pointing_game",
+    "pointing_game_masks",
+    "iof_thirds",
+    "coordinate_deletion",
+)
+
+
+class SaliencyEvaluator(DatasetEvaluator):
+    """
+    Metrics of the explained detections with a score above ``score_thresh``; see :mod:`d2_saliency.evaluation`.
+
+    Works with ``inference_on_dataset``, ``DatasetEvaluators``, ``DefaultTrainer.test`` and ``EvalHook``, for models
+    whose outputs have ``pred_saliency``. Several processes each measure their own images; metrics are gathered once.
+    Masks and causes are taken from the data set's annotations; a metric that needs what they do not have is skipped,
+    and the log says so.
+
+    Examples:
+        evaluator = SaliencyEvaluator("coco_2017_val", model, metrics=("pointing_game", "deletion_insertion"))
+        results = inference_on_dataset(model, build_detection_test_loader(cfg, "coco_2017_val"), evaluator)
+        results["deletion_insertion"]["insertion_s1"]
+    """
+
+    @configurable
+    def __init__(
+        self,
+        dataset_name: str,
+        model: nn.Module,
+        metrics: Sequence[str] = DEFAULT_METRICS,
+        output_dir: Optional[Union[str, Path]] = None,
+        *,
+        score_thresh: float = 0.6,
+        iou_thresh: float = 0.7,
+        settings: Optional[MetricSettings] = None,
+        run_digest: str = "",
+    ):
+        """
+        Args:
+            dataset_name: a registered data set, the one that the images will be of.
+            model: the explaining model, which is asked for its outputs on perturbed images.
+            metrics: names of :data:`METRICS`.
+            output_dir: for records/<image>.json and metrics.json; None: nothing is written.
+            score_thresh: detections with a score above this count (SSGrad-CAM++: 0.6, ODSmoothGrad: 0.9).
+            iou_thresh: a detection is of an object of its class if their IoU is above this.
+            settings: of the metrics.
+            run_digest: identifies model, weights, method and config; :meth:`resume` takes records with the same one.
+
+        Raises:
+            DatasetError: the data set is not registered, or its files cannot be read.
+            ValueError: a metric does not exist, or the model does not explain.
+        """
+        check_metrics(metrics)
+        self._model = getattr(model, "module", model)  # of DistributedDataParallel
+        if not hasattr(self._model, "raw_outputs"):
+            raise ValueError(f"{type(model).__name__} does not explain its detections: pass explainable(model).")
+        self._dataset = {record["image_id"]: record for record in load_dataset(dataset_name)}
+        self.dataset_name = dataset_name
+        self.metrics = self._available(metrics)
+        self.score_thresh, self.iou_thresh = score_thresh, iou_thresh
+        self.settings = settings or MetricSettings()
+        self.output_dir = None if output_dir is None else Path(output_dir)
+        self._store = None if output_dir is None else RecordStore(Path(output_dir) / "records", run_digest)
+        self.reset()
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, dataset_name: str, model: nn.Module, output_dir=None, run_digest: str = ""):
+        """``SaliencyEvaluator(cfg, dataset_name, model)`` takes all else from ``cfg.TEST.SALIENCY``."""
+        options = cfg.TEST.SALIENCY
+        return {
+            "dataset_name": dataset_name,
+            "model": model,
+            "metrics": options.METRICS,
+            "output_dir": output_dir,
+            "score_thresh": options.SCORE_THRESH,
+            "iou_thresh": options.IOU_THRESH,
+            "settings": MetricSettings(**{f.name: options[f.name.upper()] for f in fields(MetricSettings)}),
+            "run_digest": run_digest,
+        }
+
+    def _available(self, metrics: Sequence[str]) -> List[str]:
+        keys = {key for record in self._dataset.values() for a in objects_of(record) for key in a if a[key]}
+        for name in metrics:
+            if METRICS[name].needs and METRICS[name].needs not in keys:
+                what = {"segmentation": "masks"}.get(METRICS[name].needs, f"'{METRICS[name].needs}'")
+                logger.warning(f"Metric {name} is skipped: the annotations of '{self.dataset_name}' have no {what}.")
+        return [name for name in metrics if METRICS[name].needs in keys | {""}]
+
+    def reset(self) -> None:
+        self._records: Dict[Any, Dict[str, Any]] = {}
+        self._folded: Optional[nn.Module] = None  # the weights may have changed
+
+    def process(self, inputs: List[Dict[str, Any]], outputs: List[Dict[str, Any]]) -> None:
+        """
+        Args:
+            inputs: the model's inputs, with "image_id" as in the data set.
+            outputs: what the model returned: "instances" in coordinates of the original image, with ``pred_saliency``.
+        """
+        for batched_input, output in zip(inputs, outputs):
+            record = self._dataset[batched_input["image_id"]]
+            self._keep(record, {"detections": self._measure(batched_input, output["instances"], record)})
+
+    def add_error(self, image_id: Any, message: str) -> None:
+        """Count an image as failed. It is tried again when the run is resumed."""
+        self._keep(self._dataset[image_id], {"error": message})
+
+    def _keep(self, dataset_dict: Dict[str, Any], result: Dict[str, Any]) -> None:
+        about = {key: dataset_dict.get(key) for key in ("image_id", "file_name")}
+        record = {**about, "num_objects": len(objects_of(dataset_dict)), **result}
+        self._records[dataset_dict["image_id"]] = record
+        if self._store:
+            self._store.write(dataset_dict, record)
+
+    def _measure(self, batched_input: Dict[str, Any], instances: Instances, record: Dict[str, Any]) -> List[Dict]:
+        if not instances.has("pred_saliency"):
+            raise ValueError("The model's outputs have no pred_saliency: evaluate an explaining model in eval mode.")
+        instances = instances.to("cpu")
+        chosen = instances.pred_saliency.explained & (instances.scores > self.score_thresh)
+        instances = instances[chosen]
+        if not len(instances):
+            return []
+        if self._folded is None:
+            self._folded = folded(self._model)
+        batched_input = {**batched_input, "image": batched_input["image"].to(self._model.input_device)}
+        truth = match_to_truth(instances, objects_of(record), self.iou_thresh)
+        image = ExplainedImage(self._model, batched_input, instances, truth, self.settings, self._folded)
+        with torch.no_grad():
+            values = {name: METRICS[name].function(image) for name in self.metrics}
+        return [
+            {
+                "index": index,
+                "class_id": int(instances.pred_classes[i]),
+                "score": float(instances.scores[i]),
+                "box": instances.pred_boxes.tensor[i].tolist(),
+                "matched": truth[i] is not None,
+                "empty_map": not image.maps[i, 0].any(),
+                "metrics": {name: {k: finite(v) for k, v in values[name][i].items()} for name in self.metrics},
+            }
+            for i, index in enumerate(chosen.nonzero()[:, 0].tolist())
+        ]
+
+    @property
+    def dataset_dicts(self) -> List[Dict[str, Any]]:
+        return list(self._dataset.values())
+
+    def resume(self, dataset_dicts: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
+        """
+        Take over what earlier runs with the same ``run_digest`` have finished of these images.
+
+        Returns:
+            list: those that are still to be processed, the same on all ranks, also if each sees its own disk.
+        """
+        found = {}
+        for dataset_dict in dataset_dicts:
+            record = self._store.read(dataset_dict) if self._store else None
+            if record is not None and "error" not in record:
+                found[dataset_dict["image_id"]] = record
+        owner: Dict[Any, int] = {}
+        for rank, image_ids in enumerate(comm.all_gather(list(found))):
+            for image_id in image_ids:
+                owner.setdefault(image_id, rank)
+        self._records.update({i: record for i, record in found.items() if owner[i] == comm.get_rank()})
+        return [d for d in dataset_dicts if d["image_id"] not in owner]
+
+    def evaluate(self) -> Dict[str, Dict[str, float]]:
+        """
+        Gather the records of all ranks; on the main one log a table, write metrics.json and return the metrics.
+
+        Returns:
+            dict: see :func:`as_results`; empty on other ranks.
+        """
+        comm.synchronize()
+        gathered = comm.gather(self._records)
+        if not comm.is_main_process():
+            return {}
+        merged = {image_id: record for part in gathered for image_id, record in part.items()}
+        self.records = [merged[image_id] for image_id in self._dataset if image_id in merged]
+        summary = summarise(self.records, self.metrics)
+        if self.output_dir:
+            content = {"dataset": self.dataset_name, "counts": counts(self.records), "metrics": as_json(summary)}
+            write_json(self.output_dir / "metrics.json", content)
+        logger.info(f"Saliency on {self.dataset_name}, {_in_words(self.records)}:\n{summary_table(summary)}")
+        return OrderedDict(as_results(self.records, summary))
+
+
+def _in_words(records: List[Dict[str, Any]]) -> str:
+    return ", ".join(f"{int(number)} {what.replace('_', ' ')}" for what, number in counts(records).items())

@@ -1,0 +1,169 @@
+"""SaliencyEvaluator in Detectron2's own machinery."""
+
+import json
+import logging
+import math
+
+import numpy as np
+import pytest
+import torch
+from detectron2.data import DatasetMapper, build_detection_test_loader
+from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators, inference_on_dataset, print_csv_format
+from detectron2.structures import pairwise_iou
+from pycocotools import mask as coco_mask
+
+from d2_saliency import explainable
+from d2_saliency.evaluation import MetricSettings, SaliencyEvaluator, mean_with_interval
+from d2_saliency.evaluation.records import RecordStore
+from d2_saliency.evaluation.regions import energy_share
+from d2_saliency.modeling.saliency_heads import ODAM
+from tests.conftest import demo_cfg
+from tests.evaluation.conftest import NAME
+
+FEW = MetricSettings(num_steps=2, batch_size=4)
+
+
+@pytest.fixture
+def model(stock_detector):
+    model = explainable(stock_detector("faster_rcnn_planted"))
+    model.saliency_head = ODAM(max_instances=1, score_thresh=0.5)
+    return model
+
+
+@pytest.fixture
+def loader(scenes):
+    cfg = demo_cfg("faster_rcnn_planted")
+    return build_detection_test_loader(scenes, mapper=DatasetMapper(cfg, is_train=False))
+
+
+def test_every_default_metric_in_stock_inference(model, loader, tmp_path):
+    evaluator = SaliencyEvaluator(NAME, model, output_dir=tmp_path / "out", settings=FEW)
+    results = inference_on_dataset(model, loader, evaluator)
+    assert results["saliency"]["images"] == 4 and results["saliency"]["failed"] == 0
+    assert 0 < results["saliency"]["matched"] < results["saliency"]["detections"]  # one scene has no annotations
+    assert [len(r["detections"]) > 0 for r in evaluator.records] == [True, True, True, False]
+    assert results["deletion_insertion"]["insertion_s1"] > results["deletion_insertion"]["deletion_s1"]
+    for metric in set(results) - {"saliency"}:
+        counts = {v for k, v in results[metric].items() if k.endswith("-count")}
+        needs_truth = metric in ("pointing_game", "pointing_game_masks", "iof_thirds")
+        assert counts == {results["saliency"]["matched" if needs_truth else "detections"]}
+    written = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert written["metrics"]["average_drop"]["drop"]["mean"] == results["average_drop"]["drop"]
+    assert len(list((tmp_path / "out" / "records").glob("*.json"))) == 4
+
+
+def test_the_numbers_are_those_of_the_function_on_the_maps(model, loader, scenes):
+    results = inference_on_dataset(model, loader, SaliencyEvaluator(NAME, model, ["pointing_game_masks"]))
+    shares = []
+    for inputs, scene in zip(loader, scenes):
+        with torch.no_grad():
+            found = model(inputs)[0]["instances"]
+        found = found[found.pred_saliency.explained & (found.scores > 0.6)]
+        maps = found.pred_saliency.resize(scene["height"], scene["width"]).numpy()
+        for annotation in scene["annotations"]:
+            box = type(found.pred_boxes)(torch.tensor([annotation["bbox"]]))
+            iou = pairwise_iou(found.pred_boxes, box)[:, 0] * (found.pred_classes == annotation["category_id"])
+            if len(iou) and iou.max() > 0.7:
+                mask = coco_mask.decode(annotation["segmentation"]).astype(bool)
+                shares.append(energy_share(maps[iou.argmax()][0], mask))
+    expected = mean_with_interval(shares)
+    values = results["pointing_game_masks"]
+    assert len(shares) > 1 and values["energy-count"] == len(shares)
+    assert values["energy"] == pytest.approx(np.mean(shares)) and values["energy-low"] == pytest.approx(expected.low)
+
+
+def test_beside_another_evaluator_and_in_csv(model, loader, caplog):
+    others = [OtherEvaluator(), SaliencyEvaluator(NAME, model, ["pointing_game"])]
+    results = inference_on_dataset(model, loader, DatasetEvaluators(others))
+    assert results["bbox"] == {"AP": 1.0} and 0 <= results["pointing_game"]["hit"] <= 1
+    logging.getLogger("detectron2").propagate = True
+    with caplog.at_level(logging.INFO):
+        print_csv_format(results)
+    assert "copypaste: hit,energy" in caplog.text  # intervals and counts are not in the table
+
+
+class OtherEvaluator(DatasetEvaluator):
+    def evaluate(self):
+        return {"bbox": {"AP": 1.0}}
+
+
+def test_no_detections_at_all_give_nan_and_count_0(model, loader):
+    evaluator = SaliencyEvaluator(NAME, model, ["pointing_game", "average_drop"], score_thresh=1.0)
+    results = inference_on_dataset(model, loader, evaluator)
+    assert results["saliency"]["detections"] == 0 and results["pointing_game"]["hit-count"] == 0
+    assert math.isnan(results["pointing_game"]["hit"]) and math.isnan(results["average_drop"]["drop-low"])
+
+
+def test_a_data_set_without_masks_skips_mask_metrics_and_says_so(model, scenes, caplog):
+    for record in scenes:
+        record["annotations"] = [{**a, "segmentation": []} for a in record["annotations"]]
+    evaluator = SaliencyEvaluator(NAME, model, ["pointing_game", "pointing_game_masks", "iof_thirds", "cause_energy"])
+    assert evaluator.metrics == ["pointing_game", "cause_energy"]
+    assert "Metric iof_thirds is skipped: the annotations of 'saliency_test_scenes' have no masks." in caplog.text
+
+
+def test_wrong_arguments(model, scenes, stock_detector):
+    with pytest.raises(ValueError, match="no metric 'insertion'; choose among average_drop, cause_energy"):
+        SaliencyEvaluator(NAME, model, ["insertion"])
+    with pytest.raises(ValueError, match=r"GeneralizedRCNN does not explain its detections: pass explainable\(model\)"):
+        SaliencyEvaluator(NAME, stock_detector("faster_rcnn_planted"))
+    with pytest.raises(ValueError, match="There is no data set 'nope'"):
+        SaliencyEvaluator("nope", model)
+    with pytest.raises(ValueError, match="DELETION_FILL is 'white'; choose one of black, mean, blur"):
+        MetricSettings(deletion_fill="white")
+
+
+def test_from_config(model, scenes):
+    cfg = demo_cfg("faster_rcnn_planted")
+    cfg.TEST.SALIENCY.METRICS = ["pointing_game"]
+    cfg.TEST.SALIENCY.NUM_STEPS = 7
+    evaluator = SaliencyEvaluator(cfg, NAME, model)
+    assert evaluator.metrics == ["pointing_game"] and evaluator.settings.num_steps == 7
+    assert (
+        SaliencyEvaluator(demo_cfg("faster_rcnn_planted"), NAME, model).metrics
+        == SaliencyEvaluator(NAME, model).metrics
+    )
+
+
+class TestResume:
+    def run(self, model, loader, tmp_path, digest, **options):
+        evaluator = SaliencyEvaluator(NAME, model, ["pointing_game"], tmp_path / "out", run_digest=digest, **options)
+        remaining = evaluator.resume(evaluator.dataset_dicts)
+        by_id = {x["image_id"]: x for (x,) in loader}
+        for record in remaining:
+            inputs = [by_id[record["image_id"]]]
+            with torch.no_grad():
+                evaluator.process(inputs, model(inputs))
+        return [r["image_id"] for r in remaining], evaluator.evaluate()
+
+    def test_only_what_is_missing_is_measured_and_the_numbers_are_the_same(self, model, loader, tmp_path):
+        ids, first = self.run(model, loader, tmp_path, "a")
+        assert ids == [0, 1, 2, 3]
+        (tmp_path / "out" / "records" / "2.json").unlink()
+        ids, second = self.run(model, loader, tmp_path, "a")
+        assert ids == [2] and second == first
+
+    def test_other_settings_other_annotations_and_errors_are_measured_again(self, model, loader, scenes, tmp_path):
+        self.run(model, loader, tmp_path, "a")
+        assert self.run(model, loader, tmp_path, "b")[0] == [0, 1, 2, 3]
+        scenes[0]["annotations"] = scenes[0]["annotations"][1:]
+        assert self.run(model, loader, tmp_path, "b")[0] == [0]
+        evaluator = SaliencyEvaluator(NAME, model, ["pointing_game"], tmp_path / "out", run_digest="b")
+        evaluator.add_error(3, "Out of memory")
+        assert self.run(model, loader, tmp_path, "b")[0] == [3]
+
+
+def test_half_a_record_is_no_record(tmp_path):
+    store, image = RecordStore(tmp_path, "run"), {"image_id": "a/b", "file_name": ""}
+    store.write(image, {"detections": []})
+    (path,) = tmp_path.iterdir()
+    assert store.read(image) == {"detections": []} and store.read({"image_id": "a_b", "file_name": ""}) is None
+    path.write_text(path.read_text()[:20])
+    assert store.read(image) is None
+
+
+def test_failed_images_are_counted(model, loader):
+    evaluator = SaliencyEvaluator(NAME, model, ["pointing_game"])
+    evaluator.add_error(1, "damaged")
+    results = evaluator.evaluate()
+    assert results["saliency"]["failed"] == results["saliency"]["images"] == 1
