@@ -2,22 +2,26 @@
 """
 Explain what a Detectron2 model detects: for every detection five saliency maps (class, x_min, y_min, x_max, y_max).
 
-Writes to the output folder: index.html (a report to look at, opens from disk), <image>/*.png (panels), maps/*.npz
-(the maps), results.json (one record per detection) and errors.json (images that failed, and why). A run that was
-stopped goes on where it was when the same command is given again. Exit status: 0 if all images were explained, 1 if
-some failed, 2 if the command cannot be carried out, 130 if it was stopped.
+Writes to the output folder: index.html (a report to look at, opens from disk), <image>/<method>/*.png (panels),
+maps/<method>/*.npz (the maps), results.json (one record per detection) and errors.json (images that failed, and why).
+A run that was stopped goes on where it was when the same command is given again. Exit status: 0 if all images were
+explained, 1 if some failed, 2 if the command cannot be carried out, 130 if it was stopped.
 """
 
 import argparse
 import shlex
 import sys
 from pathlib import Path
+from typing import List
 
+from d2_saliency import build_saliency_head
 from d2_saliency.engine.bundle import OutputError
-from d2_saliency.engine.defaults import add_explainer_arguments, setup_cfg, setup_terminal
+from d2_saliency.engine.defaults import add_explainer_arguments, method_cfgs, setup_cfg, setup_terminal
 from d2_saliency.engine.digest import config_text
-from d2_saliency.engine.explainer import DefaultExplainer
+from d2_saliency.engine.evaluate import build_methods, dataset_names, judge_methods
+from d2_saliency.engine.explainer import DefaultExplainer, ObjectExplainer
 from d2_saliency.engine.image_io import check_any_readable, list_images
+from d2_saliency.engine.launch import add_launch_arguments, launch
 from d2_saliency.engine.results import ResultsWriter, run_info
 from d2_saliency.engine.run import explain_images
 
@@ -29,6 +33,11 @@ examples:
   tools/explain_net.py --config-file COCO-Detection/faster_rcnn_R_101_FPN_3x.yaml --input photos/ \\
       --opts MODEL.WEIGHTS model_final.pkl                a model-zoo detector with downloaded weights
   tools/explain_net.py --config-file my.yaml --input 'photos/**/*.jpg' --method Gradient --score-thresh 0.8
+  tools/explain_net.py --method ODAM SSGradCAM Gradient   three methods side by side in one report
+  tools/explain_net.py --input photo.jpg --method DRISE --target-box 40,60,180,300 --target-class dog
+                                                          why was this dog missed? (or: why is this not a dog?)
+  tools/explain_net.py --eval-only --method ODAM GradCAM  are their maps true? Metrics on the config's DATASETS.TEST
+  torchrun --nproc-per-node 2 tools/explain_net.py --eval-only --output out      the same in two processes
 """
 
 
@@ -49,15 +58,53 @@ def parse_args() -> argparse.Namespace:
         default="output/explain",
         help="folder for the results, e.g. results/holiday (default: %(default)s)",
     )
-    add_explainer_arguments(parser, str(ROOT / "configs" / "demo" / "faster_rcnn_planted.yaml"))
+    _add_evaluation_arguments(parser)
+    parser.add_argument(
+        "--target-box",
+        action="append",
+        type=_box,
+        metavar="X0,Y0,X1,Y1",
+        help="explain the object in this box, in pixels of the image, in place of the detections, whether the detector "
+        "finds it or not, e.g. 40,60,180,300; give a --target-class for each, repeat both for more objects",
+    )
+    parser.add_argument(
+        "--target-class",
+        action="append",
+        metavar="NAME",
+        help="class, name or index, that is to be explained in the --target-box, e.g. dog",
+    )
+    add_explainer_arguments(parser, str(ROOT / "configs" / "demo" / "faster_rcnn_planted.yaml"), several_methods=True)
     return parser.parse_args()
+
+
+def _add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--eval-only",
+        action="store_true",
+        help="judge the maps on the config's DATASETS.TEST in place of explaining --input: metrics of the config's "
+        "TEST.SALIENCY in OUTPUT/inference/<data set>/, with a page to look at, metrics.html",
+    )
+    parser.add_argument(
+        "--num-images", type=int, default=0, metavar="N", help="judge the first N images only, e.g. 100 (default: all)"
+    )
+    add_launch_arguments(parser)
+
+
+def _box(text: str) -> List[float]:
+    values = [float(number) for number in text.split(",")]
+    if len(values) != 4:
+        raise ValueError
+    return values
+
+
+_box.__name__ = "box, four numbers with commas between them"  # argparse: "invalid box, ... value: 'x'"
 
 
 def main() -> int:
     args = parse_args()
     setup_terminal()
     try:
-        return explain(args)
+        return launch(evaluate, args) if args.eval_only else explain(args)
     except (ValueError, OutputError) as e:  # they say what is wrong and what to do
         print(f"explain_net: {' '.join(str(e).split())}", file=sys.stderr)
         return 2
@@ -71,21 +118,44 @@ def explain(args: argparse.Namespace) -> int:
     paths = list_images(args.input)
     check_any_readable(paths)
     cfg, saliency_cfg, config_file = setup_cfg(args)
-    explainer = DefaultExplainer(cfg, saliency_cfg, config_file)
-    head = explainer.model.saliency_head
-    run = run_info(
-        shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        config_text(cfg, saliency_cfg),
-        saliency_cfg.MODEL.SALIENCY_HEAD.NAME,
-        head.seed,
-        explainer.weights,
-        getattr(head, "num_samples", None),
-    )
-    writer = ResultsWriter(args.output, run)
-    failed = explain_images(explainer, paths, writer)
+    explainer = DefaultExplainer(cfg, saliency_cfg, config_file, args.trust_weights)
+    targets = list(zip(args.target_box or [], args.target_class or []))
+    if len(args.target_box or []) != len(args.target_class or []):
+        raise ValueError("Give as many --target-box as --target-class: each box needs a class.")
+    if targets:
+        explainer = ObjectExplainer(explainer, args.target_box, args.target_class)
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    methods = []
+    for method_cfg in method_cfgs(saliency_cfg, args.method):
+        head = build_saliency_head(method_cfg)
+        run = run_info(
+            command,
+            config_text(method_cfg if cfg is saliency_cfg else cfg, method_cfg) + (f"{targets}" if targets else ""),
+            method_cfg.MODEL.SALIENCY_HEAD.NAME,
+            head.seed,
+            explainer.weights,
+            getattr(head, "num_samples", None),
+            head.class_target,
+        )
+        methods.append((head, run))
+    failed = explain_images(explainer, paths, [(head, ResultsWriter(args.output, run)) for head, run in methods])
     if failed:
         print(f"{failed} of {len(paths)} images failed: see {Path(args.output) / 'errors.json'}", file=sys.stderr)
     print(f"Report: {Path(args.output) / 'index.html'}")
+    return 1 if failed else 0
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    """Judge the maps on data sets; runs in each process. Returns the exit status: 1 if an image failed."""
+    setup_terminal()
+    cfg, saliency_cfg, config_file = setup_cfg(args)
+    explainer = DefaultExplainer(cfg, saliency_cfg, config_file, args.trust_weights)
+    methods = build_methods(cfg, method_cfgs(saliency_cfg, args.method), explainer.weights)
+    failed = 0
+    for name in dataset_names(cfg):
+        folder = Path(args.output) / "inference" / name
+        results = judge_methods(explainer, methods, name, saliency_cfg, folder, args.num_images)
+        failed += sum(metrics["saliency"]["failed"] for metrics in results.values() if metrics)
     return 1 if failed else 0
 
 

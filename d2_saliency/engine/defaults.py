@@ -5,7 +5,7 @@ import logging
 import math
 import warnings
 from pathlib import Path
-from typing import Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import torch
 from detectron2.config import CfgNode, get_cfg
@@ -28,8 +28,17 @@ def setup_terminal() -> None:
     logging.getLogger("iopath.common.download").setLevel(logging.CRITICAL)  # WeightsError says it again
 
 
-def add_explainer_arguments(parser: argparse.ArgumentParser, default_config: str) -> None:
-    """Arguments that say which detector explains its detections how; ``default_config`` is the bundled detector."""
+def add_explainer_arguments(
+    parser: argparse.ArgumentParser, default_config: str, several_methods: bool = False
+) -> None:
+    """
+    Arguments that say which detector explains its detections how.
+
+    Args:
+        parser: to add them to.
+        default_config: path of the bundled detector's config.
+        several_methods: take more than one --method; :func:`method_cfgs` has a config for each.
+    """
     parser.add_argument(
         "--config-file",
         metavar="FILE",
@@ -40,8 +49,10 @@ def add_explainer_arguments(parser: argparse.ArgumentParser, default_config: str
     )
     parser.add_argument(
         "--method",
+        nargs="+" if several_methods else 1,
         metavar="NAME",
-        help=f"saliency method, one of {', '.join(method_names())}; e.g. Gradient "
+        help=f"saliency method, one of {', '.join(method_names())}; e.g. Gradient"
+        f"{', or ODAM Gradient for the same detections with both' if several_methods else ''} "
         f"(default: the config's, {_default('NAME')})",
     )
     parser.add_argument(
@@ -76,6 +87,12 @@ def add_explainer_arguments(parser: argparse.ArgumentParser, default_config: str
         action="store_true",
         help="allow a config to run code: needed for lazy .py configs and for YAML with Python tags from outside "
         "Detectron2's model zoo, e.g. --config-file my_config.py --trust-config. Only for files you trust",
+    )
+    parser.add_argument(
+        "--trust-weights",
+        action="store_true",
+        help="allow weights to run code: needed for checkpoints that hold more than tensors, arrays and plain "
+        "containers, e.g. --opts MODEL.WEIGHTS old.pth --trust-weights. Only for files you trust",
     )
     parser.add_argument(
         "--opts",
@@ -141,12 +158,26 @@ def setup_cfg(args: argparse.Namespace) -> Tuple[object, CfgNode, str]:
     return cfg, saliency_cfg, path
 
 
+def method_cfgs(saliency_cfg: CfgNode, methods: Optional[Sequence[str]]) -> List[CfgNode]:
+    """The config of :func:`setup_cfg` for each method of ``args.method``, each once; None: the config's own."""
+    cfgs = []
+    for name in dict.fromkeys(methods or [saliency_cfg.MODEL.SALIENCY_HEAD.NAME]):
+        cfg = saliency_cfg.clone()
+        cfg.defrost()
+        cfg.MODEL.SALIENCY_HEAD.NAME = name
+        cfg.freeze()
+        cfgs.append(cfg)
+    return cfgs
+
+
 def _apply_arguments(cfg: CfgNode, args: argparse.Namespace) -> None:
     head = cfg.MODEL.SALIENCY_HEAD
-    for key in ("method", "class_target", "score_thresh", "max_instances", "seed"):
+    if args.method:
+        head.NAME = args.method[0]
+    for key in ("class_target", "score_thresh", "max_instances", "seed"):
         value = getattr(args, key)
         if value is not None:
-            head["NAME" if key == "method" else key.upper()] = value
+            head[key.upper()] = value
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         logger.info(f"MODEL.DEVICE is {cfg.MODEL.DEVICE}, but there is no GPU here: running on the CPU.")
         cfg.MODEL.DEVICE = "cpu"

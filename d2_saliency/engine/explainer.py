@@ -1,17 +1,20 @@
 """From an image to its explained detections, in the manner of Detectron2's DefaultPredictor."""
 
 from contextlib import contextmanager
-from typing import Dict, Iterator, List, Optional, Union
+from functools import partial
+from typing import Dict, Iterator, List, Optional, Sequence, Union
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode, get_cfg, instantiate
 from detectron2.data import MetadataCatalog
 from detectron2.data import transforms as T
+from detectron2.structures import Boxes, Instances
 from torch import nn
 
 from ..config import add_saliency_config
 from ..modeling import build_explainable, explainable
+from ..modeling.objects import check_boxes, explain_objects
 from .config_files import ConfigError, one_line
 from .weights import find_weights, load_weights
 
@@ -39,12 +42,13 @@ class DefaultExplainer:
         weights: path or address that they were loaded from, "" if the weights are random.
     """
 
-    def __init__(self, cfg, saliency_cfg: Optional[CfgNode] = None, config_file: str = ""):
+    def __init__(self, cfg, saliency_cfg: Optional[CfgNode] = None, config_file: str = "", trust_weights: bool = False):
         """
         Args:
             cfg: a CfgNode with the keys of :func:`add_saliency_config`, or a LazyConfig.
             saliency_cfg: for a LazyConfig, a CfgNode whose ``MODEL.SALIENCY_HEAD`` says how to explain.
             config_file: where the config is from; relative weights are also looked up beside it.
+            trust_weights: allow the weights to be a pickle that runs code.
 
         Raises:
             ConfigError: the config describes no model that can be built.
@@ -59,7 +63,7 @@ class DefaultExplainer:
         self.class_names: Optional[List[str]] = parts["class_names"]
         if self.input_format not in ("RGB", "BGR"):
             raise ValueError(f"INPUT.FORMAT is '{self.input_format}'; 'RGB' and 'BGR' are supported.")
-        load_weights(self.model, self.weights)
+        load_weights(self.model, self.weights, trust_weights)
 
     def __call__(self, original_image: np.ndarray) -> Dict:
         """
@@ -73,6 +77,45 @@ class DefaultExplainer:
             results = self.model([self.preprocess(original_image)])[0]
         instances = results["instances"].to("cpu")
         return {**results, "instances": instances[instances.pred_saliency.explained]}
+
+    def explain_objects(self, original_image: np.ndarray, boxes, classes: Sequence[Union[str, int]]) -> Dict:
+        """
+        Explain objects that you name, detected or not: why was this missed, why A and not B?
+
+        Args:
+            original_image: (H, W, 3), uint8, BGR.
+            boxes: (N, 4), x_min, y_min, x_max, y_max in pixels of the original image.
+            classes: N names (see ``class_names``) or indices of classes.
+
+        Returns:
+            dict: "instances" as of :func:`explain_objects`, in coordinates of the original image, on the CPU.
+
+        Raises:
+            ValueError: for a box or class that cannot be explained; the message says why.
+        """
+        batched_input = self.preprocess(original_image)
+        height, width = original_image.shape[:2]
+        boxes = torch.as_tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+        classes = torch.tensor([self.class_index(c) for c in classes], dtype=torch.long)
+        if len(boxes) != len(classes):
+            raise ValueError(f"{len(boxes)} boxes need as many classes; got {len(classes)}.")
+        check_boxes(boxes, (height, width))
+        new_height, new_width = batched_input["image"].shape[-2:]
+        scale = torch.tensor([new_width / width, new_height / height] * 2)
+        found = explain_objects(self.model, batched_input, boxes * scale, classes).to("cpu")
+        found.pred_boxes = Boxes(found.pred_boxes.tensor / scale)
+        return {"instances": Instances((height, width), **found.get_fields())}
+
+    def class_index(self, name: Union[str, int]) -> int:
+        """Index of a class given by its name or index; ValueError for an unknown name."""
+        if isinstance(name, int):
+            return name
+        if self.class_names and name in self.class_names:
+            return self.class_names.index(name)
+        if name.isdecimal():
+            return int(name)
+        known = ", ".join(self.class_names) if self.class_names else "known by their numbers only"
+        raise ValueError(f"There is no class '{name}'. The classes are: {known}.")
 
     def preprocess(self, original_image: np.ndarray) -> Dict:
         """The input dict of the model for an image (H, W, 3), uint8, BGR."""
@@ -88,6 +131,24 @@ class DefaultExplainer:
             ) from e
         image = torch.as_tensor(augmented.image.astype("float32").transpose(2, 0, 1))
         return {"image": image, "height": height, "width": width}
+
+
+class ObjectExplainer:
+    """
+    A :class:`DefaultExplainer` of objects that the user names, the same in every image.
+
+    Args:
+        explainer: whose model and method are used.
+        boxes, classes: see :meth:`DefaultExplainer.explain_objects`.
+    """
+
+    def __init__(self, explainer: DefaultExplainer, boxes, classes: Sequence[Union[str, int]]):
+        self.model, self.class_names, self.weights = explainer.model, explainer.class_names, explainer.weights
+        classes = [explainer.class_index(c) for c in classes]
+        self._explain = partial(explainer.explain_objects, boxes=boxes, classes=classes)
+
+    def __call__(self, original_image: np.ndarray) -> Dict:
+        return self._explain(original_image)
 
 
 @contextmanager

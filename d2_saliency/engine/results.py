@@ -1,11 +1,12 @@
 """
 Writes what a run leaves in its output folder; a run that was stopped goes on where it stopped.
 
-OUT/maps/<image>.npz      the maps of one image (:func:`d2_saliency.engine.bundle.save_maps`)
-OUT/<image>/image.jpg     the picture, reduced to what the report shows
-OUT/records/<image>.json  one image's part of the two files below; written last: an image with it is done
-OUT/results.json          {"schema_version", "run", "images", "detections"}: one record per detection
-OUT/errors.json           the images that failed, and why: [] if none did
+OUT/maps/<method>/<image>.npz      the maps of one image (:func:`d2_saliency.engine.bundle.save_maps`)
+OUT/report/pictures/<image>.jpg    the picture, reduced to what the report shows
+OUT/records/<method>/<image>.json  an image's part of the two files below; written last: an image with it is done
+OUT/results.json                   {"schema_version", "runs", "images", "detections"}: one run per method, one record
+                                   per detection and method (:func:`d2_saliency.engine.load_results.load_results`)
+OUT/errors.json                    the images that failed, and why: [] if none did
 """
 
 import json
@@ -13,7 +14,7 @@ import logging
 import math
 import platform
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Union
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import detectron2
 import numpy as np
@@ -22,44 +23,27 @@ from detectron2.structures import Instances
 from PIL import Image
 
 import d2_saliency
-from d2_saliency.engine.bundle import atomic_path, check_writable, save_maps, write_json
+from d2_saliency.engine.bundle import atomic_path, check_writable, output_errors, save_maps, write_json
 from d2_saliency.engine.digest import digest, file_digest
-from d2_saliency.structures import OUTPUTS
+from d2_saliency.engine.flags import detection_flags
 
 logger = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 1
-PICTURE_SIDE = 1024  # pixels of the longer side of OUT/<image>/image.jpg
-
-
-def detection_flags(instances: Instances, num_samples: Optional[int] = None) -> List[List[str]]:
-    """
-    What a person should know before trusting the maps: for each detection a list of notes, mostly empty.
-
-    Args:
-        instances: with pred_saliency and, from methods with noise passes, num_matched
-        num_samples: number of noise passes
-    """
-    peaks, explained = instances.pred_saliency.peaks.tolist(), instances.pred_saliency.explained.tolist()
-    flags = []
-    for i in range(len(instances)):
-        notes = [f"zero map: {name}" for name, peak in zip(OUTPUTS, peaks[i]) if peak == 0]
-        notes += [f"map not finite: {name}" for name, peak in zip(OUTPUTS, peaks[i]) if not math.isfinite(peak)]
-        if instances.has("num_matched") and num_samples:
-            matched = int(instances.num_matched[i])
-            if matched == 0:
-                notes.append("never found again under noise: map of the clean image")
-            elif matched < num_samples / 2:
-                notes.append(f"found again in {matched} of {num_samples} noise passes")
-        flags.append(notes if explained[i] else [])
-    return flags
+SCHEMA_VERSION = 2
+PICTURE_SIDE = 1024  # pixels of the longer side of OUT/report/pictures/<image>.jpg
 
 
 def run_info(
-    command: str, config: str, method: str, seed: int, weights: str = "", num_samples: Optional[int] = None
+    command: str,
+    config: str,
+    method: str,
+    seed: int,
+    weights: str = "",
+    num_samples: Optional[int] = None,
+    class_target: Optional[str] = None,
 ) -> Dict[str, Any]:
     """
-    The "run" of results.json: how the maps were made.
+    An item of "runs" in results.json: how the maps of one method were made.
 
     Args:
         command: the command line
@@ -68,6 +52,7 @@ def run_info(
         seed: seed of the method
         weights: ``cfg.MODEL.WEIGHTS``; a file is identified by its content, anything else by its name
         num_samples: number of noise passes, None for a method without
+        class_target: what the class map explains, for people to read (``config`` has it, too)
 
     Returns:
         dict: with "digest", which changes whenever the results could.
@@ -76,6 +61,7 @@ def run_info(
     return {
         "command": command,
         "method": method,
+        "class_target": class_target,
         "seed": seed,
         "num_samples": num_samples,
         "weights": weights,
@@ -93,9 +79,9 @@ def run_info(
 
 class ResultsWriter:
     """
-    Writes the output folder described at the top of this file, one image at a time.
+    Writes what one method makes of each image to the output folder described at the top of this file.
 
-    Several processes may write to one folder, each its own images; one of them then calls :meth:`finish`.
+    Several processes may write to one folder, each its own images; one of them then calls :func:`finish_results`.
     """
 
     def __init__(self, output_dir: Union[str, Path], run: Dict[str, Any]):
@@ -109,6 +95,7 @@ class ResultsWriter:
         """
         self.output_dir = Path(output_dir)
         self.run = run
+        self.method: str = run["method"]
         check_writable(self.output_dir)
 
     def input_digest(self, path: Union[str, Path]) -> str:
@@ -118,8 +105,13 @@ class ResultsWriter:
 
     def is_done(self, name: str, digest: str) -> bool:
         """Whether the outputs of image ``name`` are complete, and made by this config from this input."""
-        record = self._read_record(name)
+        record = self.read_record(name)
         return "detections" in record and record.get("digest") == digest and self._maps_path(name).is_file()
+
+    def begin_image(self, name: str) -> None:
+        """Take back what an earlier run noted of an image: from now on its files may be those of this run."""
+        with output_errors(self.output_dir):
+            self._record_path(name).unlink(missing_ok=True)
 
     def add_image(
         self,
@@ -131,6 +123,7 @@ class ResultsWriter:
         class_names: Optional[Sequence[str]] = None,
         seconds: Optional[float] = None,
         warnings: Sequence[str] = (),
+        metrics: Optional[Sequence[Dict[str, float]]] = None,
     ) -> None:
         """
         Write everything about one image.
@@ -144,8 +137,9 @@ class ResultsWriter:
             class_names: None: classes are called by their number
             seconds: time it took to detect and explain all of them
             warnings: notes on the image as a whole
+            metrics: for each detection, name -> value of what was measured on its maps
         """
-        with atomic_path(self.output_dir / name / "image.jpg") as temporary:
+        with atomic_path(self.output_dir / "report" / "pictures" / f"{name}.jpg") as temporary:
             picture = Image.fromarray(np.ascontiguousarray(image[:, :, ::-1]))
             picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
             picture.save(temporary, quality=88)
@@ -155,46 +149,35 @@ class ResultsWriter:
             "file": str(path),
             "height": image.shape[0],
             "width": image.shape[1],
-            "seconds": seconds,
+            "seconds": {self.method: seconds},
             "warnings": list(warnings),
         }
         detections = self._detection_records(name, instances, class_names)
+        for detection, values in zip(detections, metrics or ()):
+            detection["metrics"] = {key: _number(value) for key, value in values.items()}
         content = {"run": self.run["digest"], "digest": digest, "image": record, "detections": detections}
         write_json(self._record_path(name), content)
 
     def add_error(self, name: str, path: Union[str, Path], message: str) -> None:
         """Note that an image failed, and why. It is tried again when the run is resumed."""
-        error = {"name": name, "file": str(path), "error": message}
+        error = {"name": name, "file": str(path), "methods": [self.method], "error": message}
         write_json(self._record_path(name), {"run": self.run["digest"], "error": error})
 
     def finish(self, names: Optional[Sequence[str]] = None) -> Dict[str, Any]:
-        """
-        Write results.json and errors.json from the records of this config, also those of a stopped run.
+        """:func:`finish_results` of a run with one method."""
+        return finish_results([self], names)
 
-        Args:
-            names: the images that count, in this order; None: every image in the folder, by name
+    def names(self) -> List[str]:
+        """Every image of which the folder says something for this method, by name."""
+        return sorted(path.stem for path in self._record_path("x").parent.glob("[!.]*.json"))
 
-        Returns:
-            dict: the content of results.json.
-        """
-        if names is None:
-            names = sorted(path.stem for path in self.output_dir.glob("records/[!.]*.json"))
-        records = [self._read_record(name) for name in names]
-        current = [record for record in records if record.get("run") == self.run["digest"]]
-        if len(current) < len(records):
-            count = len(records) - len(current)
-            logger.warning("%s: %d images without a record of this run are left out.", self.output_dir, count)
-        done = [record for record in current if "detections" in record]
-        results = {
-            "schema_version": SCHEMA_VERSION,
-            "run": self.run,
-            "images": [record["image"] for record in done],
-            "detections": [detection for record in done for detection in record["detections"]],
-        }
-        errors = [record["error"] for record in current if "error" in record]
-        write_json(self.output_dir / "errors.json", errors)
-        write_json(self.output_dir / "results.json", results)
-        return results
+    def read_record(self, name: str) -> Dict[str, Any]:
+        """What was noted of an image, by this run or another one of the method; {} if nothing readable was."""
+        try:
+            record = json.loads(self._record_path(name).read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):  # none yet, or not ours
+            return {}
+        return record if isinstance(record, dict) else {}
 
     def _detection_records(self, name: str, instances: Instances, class_names: Optional[Sequence[str]]) -> List[dict]:
         classes = instances.pred_classes.tolist()
@@ -209,29 +192,67 @@ class ResultsWriter:
                 "class_name": class_name(classes[i], class_names),
                 "score": instances.scores[i].item(),
                 "box": instances.pred_boxes.tensor[i].tolist(),
-                "method": self.run["method"],
+                "method": self.method,
                 "explained": explained[i],
                 "num_matched": matched[i],
                 "num_samples": self.run["num_samples"],
-                "peaks": [p if math.isfinite(p) else None for p in peaks[i]],
+                "peaks": [_number(p) for p in peaks[i]],
                 "flags": flags[i],
+                "metrics": {},
             }
             for i in range(len(instances))
         ]
 
     def _maps_path(self, name: str) -> Path:
-        return self.output_dir / "maps" / f"{name}.npz"
+        return self.output_dir / "maps" / self.method / f"{name}.npz"
 
     def _record_path(self, name: str) -> Path:
-        return self.output_dir / "records" / f"{name}.json"
+        return self.output_dir / "records" / self.method / f"{name}.json"
 
-    def _read_record(self, name: str) -> dict:
-        try:
-            return json.loads(self._record_path(name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # none yet, or not ours
-            return {}
+
+def finish_results(writers: Sequence[ResultsWriter], names: Optional[Sequence[str]] = None) -> Dict[str, Any]:
+    """
+    Write results.json and errors.json from the records of some methods' runs, also those of a stopped run.
+
+    Args:
+        writers: one for each method, all for one output folder
+        names: the images that count, in this order; None: every image in the folder, by name
+
+    Returns:
+        dict: the content of results.json.
+    """
+    folder = writers[0].output_dir
+    if names is None:
+        names = sorted({name for writer in writers for name in writer.names()})
+    images: Dict[str, Dict[str, Any]] = {}
+    errors: Dict[Tuple[str, str], Dict[str, Any]] = {}
+    detections, missing = [], 0
+    for name, writer in ((name, writer) for name in names for writer in writers):
+        record = writer.read_record(name)
+        if record.get("run") != writer.run["digest"]:
+            missing += 1
+        elif "error" in record:
+            error = errors.setdefault((name, record["error"]["error"]), {**record["error"], "methods": []})
+            error["methods"].append(writer.method)
+        else:
+            image = images.setdefault(name, record["image"])
+            image["seconds"].update(record["image"]["seconds"])
+            image["warnings"] += [text for text in record["image"]["warnings"] if text not in image["warnings"]]
+            detections += record["detections"]
+    if missing:
+        logger.warning("%s: %d images without a record of this run are left out.", folder, missing)
+    runs = [writer.run for writer in writers]
+    results = {"schema_version": SCHEMA_VERSION, "runs": runs, "images": [*images.values()], "detections": detections}
+    write_json(folder / "errors.json", [*errors.values()])
+    write_json(folder / "results.json", results)
+    return results
 
 
 def class_name(class_id: int, class_names: Optional[Sequence[str]]) -> str:
     """Name of a class, or "class 7" where there is no name (no metadata, or metadata of fewer classes)."""
     return class_names[class_id] if class_names and class_id < len(class_names) else f"class {class_id}"
+
+
+def _number(value: float) -> Optional[float]:
+    """A number of JSON: None if it is not finite."""
+    return value if math.isfinite(value) else None

@@ -3,80 +3,108 @@
 import logging
 import time
 from pathlib import Path
-from typing import List
+from typing import List, Sequence, Tuple
 
-import torch
+import numpy as np
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from ..modeling import SaliencyHead
+from ..modeling.batching import is_out_of_memory
 from ..visualization import save_panels, write_report
 from .bundle import OutputError
 from .config_files import one_line
 from .explainer import DefaultExplainer
 from .image_io import output_names, read_image
-from .results import ResultsWriter
+from .results import ResultsWriter, finish_results
 
 logger = logging.getLogger(__name__)
 
 
-def explain_images(explainer: DefaultExplainer, paths: List[Path], writer: ResultsWriter) -> int:
+def explain_images(
+    explainer: DefaultExplainer, paths: List[Path], methods: Sequence[Tuple[SaliencyHead, ResultsWriter]]
+) -> int:
     """
     Explain image files into an output folder: pictures, maps, results.json, errors.json and index.html.
 
     Images that an earlier run with the same config has finished are not computed again. Errors of one image (not an
     image, out of memory, ...) go to errors.json; an output folder that cannot be written to ends the run.
 
+    Args:
+        explainer: its model's saliency head is replaced.
+        paths: image files.
+        methods: one or more saliency heads, each with the writer of its results, all into one folder.
+
     Returns:
-        int: the number of images that failed.
+        int: the number of images that failed, with one method or all of them.
     """
-    names = output_names(paths)
-    failed = done = 0
+    names, writers = output_names(paths), [writer for _, writer in methods]
+    failed, done = set(), 0
     package = logging.getLogger(__name__.split(".")[0])
     with logging_redirect_tqdm([package]), tqdm(total=len(paths), desc="explaining", unit="image") as progress:
         for name, path in zip(names, paths):
-            digest = writer.input_digest(path)
-            if writer.is_done(name, digest):
-                done += 1
-            else:
+            digests = [writer.input_digest(path) for writer in writers]
+            to_do = [(*m, digest) for m, digest in zip(methods, digests) if not m[1].is_done(name, digest)]
+            if to_do:
                 progress.set_postfix_str(path.name)
-                failed += not _explain_or_note(explainer, path, name, digest, writer)
+                if not _explain_file(explainer, path, name, to_do):
+                    failed.add(name)
+            else:
+                done += 1
             progress.update()
     if done:
         logger.info(f"{done} of {len(paths)} images were done already.")
-    writer.finish(names)
-    write_report(writer.output_dir)
-    return failed
+    results, folder = finish_results(writers, names), writers[0].output_dir
+    write_report(folder)
+    lost = set(names) - failed - {image["name"] for image in results["images"]}
+    if lost:
+        raise OutputError(
+            f"{len(lost)} of {len(paths)} images have vanished from {str(folder)!r} during the run: give the same "
+            "command again."
+        )
+    return len(failed)
 
 
-def _explain_or_note(explainer: DefaultExplainer, path: Path, name: str, digest: str, writer: ResultsWriter) -> bool:
-    """Explain an image, or note the error. Returns whether it was explained."""
-    try:
-        _explain_file(explainer, path, name, digest, writer)
-        return True
-    except OutputError:
-        raise
-    except Exception as e:  # models are not ours: they may raise anything
-        message = _describe(e)
-        expected = isinstance(e, (ValueError, RuntimeError, MemoryError))
-        logger.error(f"{str(path)!r}: {message}", exc_info=not expected)
-        writer.add_error(name, path, message)
-        return False
+def _explain_file(
+    explainer: DefaultExplainer, path: Path, name: str, methods: List[Tuple[SaliencyHead, ResultsWriter, str]]
+) -> bool:
+    """Explain an image with some methods, or note the errors. Returns whether all went well."""
+    image = None
+    results = []
+    for head, writer, digest in methods:
+        try:
+            image = read_image(path) if image is None else image
+            explainer.model.saliency_head = head
+            _explain_image(explainer, path, name, image, writer, digest)
+            results.append(True)
+        except OutputError:
+            raise
+        except Exception as e:  # models are not ours: they may raise anything
+            message = describe_error(e)
+            expected = isinstance(e, (ValueError, RuntimeError, MemoryError))
+            logger.error(f"{str(path)!r}: {message}", exc_info=not expected)
+            writer.add_error(name, path, message)
+            results.append(False)
+    return all(results)
 
 
-def _explain_file(explainer: DefaultExplainer, path: Path, name: str, digest: str, writer: ResultsWriter) -> None:
+def _explain_image(
+    explainer: DefaultExplainer, path: Path, name: str, image: np.ndarray, writer: ResultsWriter, digest: str
+) -> None:
     start = time.perf_counter()
-    image = read_image(path)
     instances = explainer(image)["instances"]
     seconds = time.perf_counter() - start
-    save_panels(writer.output_dir / name, image, instances, explainer.class_names)
+    writer.begin_image(name)
+    num_samples = writer.run["num_samples"]
+    save_panels(writer.output_dir / name / writer.method, image, instances, explainer.class_names, num_samples)
     writer.add_image(name, digest, path, image, instances, explainer.class_names, seconds)
 
 
-def _describe(error: Exception) -> str:
-    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or "DefaultCPUAllocator" in str(error):
+def describe_error(error: Exception) -> str:
+    """One line that says what is wrong and, where that is known, what to do."""
+    if is_out_of_memory(error):
         return (
-            "Out of memory: make the image smaller, or lower INPUT.MIN_SIZE_TEST and MAX_SIZE_TEST, "
-            "MODEL.SALIENCY_HEAD.SMOOTHGRAD.BATCH_SIZE or --max-instances."
+            "Out of memory: make the image smaller, or lower INPUT.MIN_SIZE_TEST and MAX_SIZE_TEST or --max-instances."
         )
     if isinstance(error, (ValueError, RuntimeError)):
         return one_line(error)

@@ -7,7 +7,8 @@ import torch
 from PIL import Image
 
 from d2_saliency.engine.bundle import OutputError, load_maps
-from d2_saliency.engine.results import ResultsWriter, class_name, detection_flags, run_info
+from d2_saliency.engine.flags import detection_flags
+from d2_saliency.engine.results import ResultsWriter, class_name, finish_results, run_info
 from tests.engine.test_bundle import make_instances
 
 CONFIG = {"command": "explain", "config": "A: 1", "method": "ODSmoothGrad", "seed": 0, "num_samples": 20}
@@ -82,13 +83,21 @@ class TestResults:
         maps = torch.full((5, 2, 2), 0.5)
         maps[2] = 0
         instances = make_instances([maps, torch.zeros(5, 0, 0)], num_matched=[13, 0])
-        add(writer, instances=instances, seconds=1.5, warnings=["small"])
+        metrics = [{"deletion": 0.25, "insertion": float("nan")}]
+        add(writer, instances=instances, seconds=1.5, warnings=["small"], metrics=metrics)
         results = writer.finish()
         assert results == read(tmp_path / "results.json")
         assert read(tmp_path / "errors.json") == []
-        assert results["schema_version"] == 1 and results["run"] == run_info(**CONFIG)
+        assert results["schema_version"] == 2 and results["runs"] == [run_info(**CONFIG)]
         assert results["images"] == [
-            dict(name="x", file="photos/x.jpg", height=60, width=80, seconds=1.5, warnings=["small"])
+            dict(
+                name="x",
+                file="photos/x.jpg",
+                height=60,
+                width=80,
+                seconds={"ODSmoothGrad": 1.5},
+                warnings=["small"],
+            )
         ]
         first, second = results["detections"]
         assert first["score"] == pytest.approx(0.9)
@@ -104,9 +113,10 @@ class TestResults:
             "num_samples": 20,
             "peaks": [0.5, 0.5, 0, 0.5, 0.5],
             "flags": ["zero map: y_min"],
+            "metrics": {"deletion": 0.25, "insertion": None},
         }
         assert (second["class_name"], second["explained"], second["flags"]) == ("cat", False, [])
-        assert torch.equal(load_maps(tmp_path / "maps" / "x.npz").pred_saliency.maps[0], maps)
+        assert torch.equal(load_maps(tmp_path / "maps/ODSmoothGrad/x.npz").pred_saliency.maps[0], maps)
 
     def test_values_that_are_not_finite_are_still_json(self, tmp_path):
         writer = ResultsWriter(tmp_path, run_info(**CONFIG))
@@ -117,7 +127,7 @@ class TestResults:
         writer = ResultsWriter(tmp_path, run_info(**CONFIG))
         image = np.full((60, 2048, 3), (255, 0, 0), np.uint8)  # blue
         writer.add_image("x", "d", "x.jpg", image, make_instances([]))
-        with Image.open(tmp_path / "x" / "image.jpg") as picture:
+        with Image.open(tmp_path / "report/pictures/x.jpg") as picture:
             assert picture.size == (1024, 30)
             assert np.abs(np.array(picture.getpixel((9, 9))) - (0, 0, 255)).max() < 5
 
@@ -125,7 +135,7 @@ class TestResults:
         writer = ResultsWriter(tmp_path, run_info(**CONFIG))
         writer.add_error("bad", "bad\udcff.jpg", "damaged")
         assert writer.finish()["images"] == []
-        error = {"name": "bad", "file": "bad\udcff.jpg", "error": "damaged"}
+        error = {"name": "bad", "file": "bad\udcff.jpg", "methods": ["ODSmoothGrad"], "error": "damaged"}
         assert read(tmp_path / "errors.json") == [error]
 
     def test_only_the_named_images_in_their_order(self, tmp_path, caplog):
@@ -148,6 +158,42 @@ class TestResults:
         (tmp_path / "file").touch()
         with pytest.raises(OutputError, match="file"):
             ResultsWriter(tmp_path / "file", run_info(**CONFIG))
+
+
+class TestSeveralMethods:
+    @pytest.fixture()
+    def writers(self, tmp_path):
+        return [ResultsWriter(tmp_path, run_info(**{**CONFIG, "method": name})) for name in ("GradCAM", "ODAM")]
+
+    def test_one_record_for_each_detection_and_method(self, tmp_path, writers):
+        for seconds, writer in enumerate(writers):
+            for name in "ab":
+                maps = torch.full((5, 2, 2), 1.0 + seconds)
+                add(writer, name, instances=make_instances([maps]), seconds=seconds, warnings=["small", str(seconds)])
+        results = finish_results(writers)
+        assert [run["method"] for run in results["runs"]] == ["GradCAM", "ODAM"]
+        pairs = [(detection["image"], detection["method"]) for detection in results["detections"]]
+        assert pairs == [("a", "GradCAM"), ("a", "ODAM"), ("b", "GradCAM"), ("b", "ODAM")]
+        assert [image["seconds"] for image in results["images"]] == [{"GradCAM": 0, "ODAM": 1}] * 2
+        assert results["images"][0]["warnings"] == ["small", "0", "1"]
+        for peak, method in ((1, "GradCAM"), (2, "ODAM")):
+            assert load_maps(tmp_path / "maps" / method / "b.npz").pred_saliency.peaks.tolist() == [[peak] * 5]
+
+    def test_an_image_that_one_method_cannot_explain_is_shown_with_the_others(self, tmp_path, writers):
+        add(writers[0], "a")
+        writers[1].add_error("a", "a.jpg", "no gradient")
+        for writer in writers:
+            writer.add_error("b", "b.jpg", "damaged")
+        results = finish_results(writers, ["a", "b"])
+        assert [image["name"] for image in results["images"]] == ["a"]
+        assert [(e["name"], e["methods"]) for e in read(tmp_path / "errors.json")] == [
+            ("a", ["ODAM"]),
+            ("b", ["GradCAM", "ODAM"]),
+        ]
+
+    def test_what_one_method_has_done_is_not_done_again_beside_another(self, tmp_path, writers):
+        add(writers[0], "a", digest="d")
+        assert writers[0].is_done("a", "d") and not writers[1].is_done("a", "d")
 
 
 class TestResume:
@@ -196,10 +242,10 @@ class TestResume:
         assert not writer.is_done("x", digest)
         add(writer, digest=digest)
         assert writer.is_done("x", digest) and writer.finish()["images"] and read(tmp_path / "out/errors.json") == []
-        (tmp_path / "out/records/x.json").write_text('{"detec')
+        (tmp_path / "out/records/ODSmoothGrad/x.json").write_text('{"detec')
         assert not writer.is_done("x", digest)
         add(writer, digest=digest)
-        (tmp_path / "out/maps/x.npz").unlink()
+        (tmp_path / "out/maps/ODSmoothGrad/x.npz").unlink()
         assert not writer.is_done("x", digest)
 
     def test_missing_photo_has_a_digest_and_is_never_done(self, tmp_path):

@@ -9,6 +9,7 @@ from PIL import Image
 
 from d2_saliency.engine.bundle import load_maps
 from d2_saliency.engine.explainer import DefaultExplainer
+from d2_saliency.engine.load_results import load_results
 from tests.conftest import ROOT
 
 NATIVE_SIZE = ("--opts", "INPUT.MIN_SIZE_TEST", "0")
@@ -65,12 +66,14 @@ class TestPhotos:
             "index.html",
             "results.json",
             "errors.json",
-            "maps/a.npz",
-            "records/a.json",
-            "a/image.jpg",
-            f"a/0_{record['class_name']}.png",
+            "maps/Gradient/a.npz",
+            "records/Gradient/a.json",
+            "report/data/a.js",
+            "report/pictures/a.jpg",
+            "report/thumbnails/a.jpg",
+            f"a/Gradient/0_{record['class_name']}.png",
         }
-        maps = load_maps(run.folder / "maps" / "a.npz").pred_saliency
+        maps = load_maps(run.folder / "maps" / "Gradient" / "a.npz").pred_saliency
         assert maps.peaks[0].tolist() == record["peaks"] and min(record["peaks"]) > 0
 
     def test_a_photo_of_12_million_pixels(self, tool, scene):
@@ -111,12 +114,35 @@ class TestDetections:
         (record,) = run.results["detections"]
         assert record["num_matched"] == 0 and min(record["peaks"]) > 0
         assert record["flags"] == ["never found again under noise: map of the clean image"]
-        assert "never found again" in (run.folder / "index.html").read_text()
+        assert "never found again" in (run.folder / "report/data/planted_0007.js").read_text()
 
     def test_seed(self, tool):
         few = ("--max-instances", "1", "--opts", "MODEL.SALIENCY_HEAD.SMOOTHGRAD.NUM_SAMPLES", "2")
         runs = [tool("--input", SCENE, "--output", "out", "--seed", s, *few).results["detections"] for s in (3, 4, 3)]
         assert runs[0] == runs[2] != runs[1]
+
+
+class TestSeveralMethods:
+    def test_the_same_detections_with_each(self, tool):
+        run = tool("--input", SCENE, "--output", "out", "--method", "Gradient", "ODAM", "Gradient", *FAST[2:])
+        first, second = run.results["detections"]
+        assert (first["method"], second["method"]) == ("Gradient", "ODAM") and first["box"] == second["box"]
+        shapes = [load_maps(run.folder / d["maps"]).pred_saliency.maps[0].shape for d in self.detections(run)]
+        assert shapes[0][-1] > shapes[1][-1]  # pixels; cells of a feature level
+
+    def detections(self, run):
+        return load_results(run.folder)["detections"]
+
+    def test_only_the_new_method_is_computed(self, tool, calls):
+        command = ("--input", SCENE, "--output", "out", "--max-instances", "1", "--method")
+        alone = tool(*command, "ODAM").results["detections"]
+        both = tool(*command, "ODAM", "Gradient").results["detections"]
+        assert len(calls.sizes) == 2 and both[0] == alone[0] and both[1]["method"] == "Gradient"
+
+    def test_a_method_that_does_not_fit_the_model_costs_its_maps_only(self, tool):
+        run = tool("--input", SCENE, "--output", "out", "--max-instances", "1", "--method", "CAM", "ODAM")
+        assert run.status == 1 and [d["method"] for d in run.results["detections"]] == ["ODAM"]
+        assert run.errors[0]["methods"] == ["CAM"]
 
 
 class TestFailures:

@@ -1,0 +1,64 @@
+"""Reads the output folder of a run, whichever version of d2_saliency wrote it."""
+
+import json
+from pathlib import Path
+from typing import Any, Dict, Union
+
+from .results import SCHEMA_VERSION
+
+
+class ResultsError(ValueError):
+    """A folder without usable results; the message is one line that names the file and says what to do."""
+
+
+def load_results(output_dir: Union[str, Path]) -> Dict[str, Any]:
+    """
+    What results.json and errors.json say, in the form of the present schema (see :mod:`.results`).
+
+    Paths are added, relative to the folder: "picture" to each image, and "maps" to each detection, the file that
+    :func:`d2_saliency.engine.bundle.load_maps` reads.
+
+    Returns:
+        dict: "schema_version", "runs", "images", "detections" and "errors".
+
+    Raises:
+        ResultsError: there is no readable results.json, or a newer version wrote it.
+    """
+    folder = Path(output_dir)
+    results = _read_json(folder / "results.json")
+    results["errors"] = _read_json(folder / "errors.json") if (folder / "errors.json").exists() else []
+    version = results.get("schema_version")
+    if version == 1:
+        _upgrade_from_1(results)
+    elif version == SCHEMA_VERSION:
+        for image in results["images"]:
+            image["picture"] = f"report/pictures/{image['name']}.jpg"
+        for detection in results["detections"]:
+            detection["maps"] = f"maps/{detection['method']}/{detection['image']}.npz"
+    else:
+        raise ResultsError(
+            f"{str(folder / 'results.json')!r} has schema version {version}, this d2_saliency reads 1 to "
+            f"{SCHEMA_VERSION}: install the version that wrote it."
+        )
+    return results
+
+
+def _upgrade_from_1(results: Dict[str, Any]) -> None:
+    """Version 1: one method a folder, so no folders for methods."""
+    run = results.pop("run")
+    results["schema_version"], results["runs"] = SCHEMA_VERSION, [{"class_target": None, **run}]
+    for image in results["images"]:
+        image["seconds"] = {run["method"]: image["seconds"]}
+        image["picture"] = f"{image['name']}/image.jpg"
+    for detection in results["detections"]:
+        detection["metrics"] = {}
+        detection["maps"] = f"maps/{detection['image']}.npz"
+    for error in results["errors"]:
+        error["methods"] = [run["method"]]
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        raise ResultsError(f"No report without a readable {str(path)!r} ({e}): explain some images first.") from e
