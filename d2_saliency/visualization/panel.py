@@ -12,9 +12,10 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from d2_saliency.engine.bundle import atomic_path, output_errors
+from d2_saliency.engine.flags import noise_flags
 from d2_saliency.engine.image_io import safe_name
 from d2_saliency.engine.results import class_name
-from d2_saliency.structures import OUTPUTS
+from d2_saliency.structures import OUTPUTS, SaliencyMaps
 from d2_saliency.visualization.saliency_visualizer import (
     BLUR,
     COLOR_MAP,
@@ -40,6 +41,7 @@ def draw_panel(
     i: int,
     class_names: Optional[Sequence[str]] = None,
     resized_map: Optional[Tensor] = None,
+    num_samples: Optional[int] = None,
 ) -> np.ndarray:
     """
     Draw the picture and the five maps of detection ``i`` side by side.
@@ -47,7 +49,7 @@ def draw_panel(
     The box is thin and white in all of them, the edge that a map explains thick and cyan in its own. Under
     each map is its raw peak (the unit of the method); how colours come from values is in
     :mod:`.saliency_visualizer`, and in a line at the foot of the panel. A map that is zero everywhere is
-    crossed out and called so.
+    crossed out and called so; a detection that few noise passes found again has a note in that line.
 
     Args:
         image_bgr: uint8, (H, W, 3), any size: pictures are reduced or magnified to 256..352 pixels
@@ -55,6 +57,7 @@ def draw_panel(
         i: index of the detection
         class_names: None: classes are called by their number
         resized_map: maps of this detection aligned with the image, (5, h, w), any resolution, if there already
+        num_samples: noise passes of the method, None for a method without
 
     Returns:
         ndarray: uint8, (height, width, 3), RGB.
@@ -80,7 +83,27 @@ def draw_panel(
         else:
             reason = ("zero map" if peak == 0 else "not finite") if explained else "not explained"
             cells.append(_cell(_crossed_out(picture), box, output, reason, color=WARNING))
-    return _join(cells)
+    return _join(cells, noise_flags(detection, num_samples)[0])
+
+
+def draw_maps(maps: SaliencyMaps) -> np.ndarray:
+    """
+    Draw the five maps of one detection side by side, without a picture and a box.
+
+    Args:
+        maps: of one detection, explained
+
+    Returns:
+        ndarray: uint8, (height, width, 3), RGB.
+    """
+    size = _shown_size(*maps.image_size)
+    nothing = np.zeros((*size, 3), np.uint8)
+    shown = display_maps(maps.resize(*size)[0].cpu().numpy())
+    cells = []
+    for output, values, peak in zip(OUTPUTS, shown, maps.peaks[0].tolist()):
+        picture = COLOR_MAP[np.rint(values * 255).astype(np.uint8)] if values.any() else _crossed_out(nothing)
+        cells.append(_cell(picture, None, output, f"peak {peak:.2g}", color=INK if values.any() else WARNING))
+    return _join(cells, [])
 
 
 def save_panels(
@@ -88,6 +111,7 @@ def save_panels(
     image_bgr: np.ndarray,
     instances: Instances,
     class_names: Optional[Sequence[str]] = None,
+    num_samples: Optional[int] = None,
 ) -> None:
     """
     Write the panel of every explained detection to ``folder`` as ``<index>_<class>.png``, in place of any others.
@@ -99,7 +123,7 @@ def save_panels(
         for old in Path(folder).glob("[0-9]*_*.png"):  # of a run with other detections
             old.unlink()
     for i in instances.pred_saliency.explained.nonzero().flatten().tolist():
-        panel = Image.fromarray(draw_panel(image_bgr, instances, i, class_names))
+        panel = Image.fromarray(draw_panel(image_bgr, instances, i, class_names, num_samples=num_samples))
         name = safe_name(class_name(int(instances.pred_classes[i]), class_names))
         with atomic_path(Path(folder) / f"{i}_{name}.png") as temporary:
             panel.save(temporary)
@@ -122,7 +146,7 @@ def _crossed_out(picture: np.ndarray) -> np.ndarray:
 
 def _cell(
     picture: np.ndarray,
-    box: np.ndarray,
+    box: Optional[np.ndarray],
     title: str,
     caption: str,
     edge: Optional[Line] = None,
@@ -132,10 +156,11 @@ def _cell(
     height, width = picture.shape[:2]
     shown = Image.fromarray(np.ascontiguousarray(picture))
     draw = ImageDraw.Draw(shown)
-    # Inside the picture, also where the box ends at its border; dark under light is seen on any photo.
-    x0, y0, x1, y1 = np.clip(box, 0, [width - 1, height - 1] * 2).tolist()
-    draw.rectangle([x0, y0, x1, y1], outline="black", width=2)
-    draw.rectangle([x0, y0, x1, y1], outline="white", width=1)
+    if box is not None:
+        # Inside the picture, also where the box ends at its border; dark under light is seen on any photo.
+        x0, y0, x1, y1 = np.clip(box, 0, [width - 1, height - 1] * 2).tolist()
+        draw.rectangle([x0, y0, x1, y1], outline="black", width=2)
+        draw.rectangle([x0, y0, x1, y1], outline="white", width=1)
     if edge is not None:
         points = [(min(max(x, 1), width - 2), min(max(y, 1), height - 2)) for x, y in zip(*edge)]
         draw.line(points, fill=EDGE_COLOR, width=3)
@@ -146,7 +171,7 @@ def _cell(
     return cell
 
 
-def _join(cells: Sequence[Image.Image]) -> np.ndarray:
+def _join(cells: Sequence[Image.Image], notes: Sequence[str]) -> np.ndarray:
     width, height = cells[0].size
     panel = Image.new("RGB", (len(cells) * (width + GAP) + GAP, height + LINE + 2 * GAP), "white")
     for column, cell in enumerate(cells):
@@ -157,6 +182,8 @@ def _join(cells: Sequence[Image.Image]) -> np.ndarray:
     panel.paste(bar, (GAP + 12, y + 4))
     draw.text((GAP + 12 + bar.width + 4, y), "1", fill=INK, font=font)
     draw.text((GAP + bar.width + 40, y), LEGEND, fill=INK, font=font)
+    note = "; ".join(notes)
+    draw.text((panel.width - GAP - font.getlength(note), y), note, fill=WARNING, font=font)
     return np.asarray(panel)
 
 

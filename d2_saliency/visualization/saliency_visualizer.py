@@ -10,7 +10,7 @@ shown above the percentile is background noise. The scale is linear and starts a
 everywhere has no maximum: it is marked, never stretched.
 """
 
-from typing import List, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import cv2
 import matplotlib
@@ -18,6 +18,7 @@ import numpy as np
 from detectron2.structures import Instances
 from detectron2.utils.visualizer import VisImage, Visualizer
 
+from d2_saliency.engine.flags import noise_flags
 from d2_saliency.engine.results import class_name
 from d2_saliency.structures import OUTPUTS
 
@@ -29,6 +30,8 @@ COLOR_MAP = np.rint(matplotlib.colormaps["plasma"](np.arange(256))[:, :3] * 255)
 
 EDGE_COLOR = "#00e5ff"  # not in the colour map
 MAX_OPACITY = 0.85
+MAX_MAP_SIDE = 2048  # pixels of the longer side of a map before it is laid on a larger picture
+ROWS = 512  # of a picture that are coloured at once: floats of 100 million pixels would take gigabytes
 
 Line = Tuple[List[float], List[float]]
 """A line from (xs[0], ys[0]) to (xs[1], ys[1]), as (xs, ys)."""
@@ -67,16 +70,24 @@ def overlay(image: np.ndarray, shown: np.ndarray, alpha: float = MAX_OPACITY) ->
     Returns:
         ndarray: RGB, uint8, (H, W, 3).
     """
-    heat = COLOR_MAP[np.rint(shown * 255).astype(np.uint8)].astype(np.float32)
-    opacity = (alpha * np.minimum(2 * shown, 1))[:, :, None]
-    return np.rint(heat * opacity + image * (1 - opacity)).astype(np.uint8)
+    out = np.empty(image.shape, np.uint8)
+    for rows in (slice(y, y + ROWS) for y in range(0, len(image), ROWS)):
+        heat = COLOR_MAP[np.rint(shown[rows] * 255).astype(np.uint8)].astype(np.float32)
+        opacity = (alpha * np.minimum(2 * shown[rows], 1))[:, :, None]
+        out[rows] = np.rint(heat * opacity + image[rows] * (1 - opacity))
+    return out
 
 
 class SaliencyVisualizer(Visualizer):
     """Detectron2's visualizer that also draws ``pred_saliency``. Pictures are RGB, as there."""
 
     def draw_saliency(
-        self, instances: Instances, i: int, output: str = "class", alpha: float = MAX_OPACITY
+        self,
+        instances: Instances,
+        i: int,
+        output: str = "class",
+        alpha: float = MAX_OPACITY,
+        num_samples: Optional[int] = None,
     ) -> VisImage:
         """
         Draw one map of a detection, its box, its label and, for a coordinate, the edge that the map explains.
@@ -86,24 +97,51 @@ class SaliencyVisualizer(Visualizer):
             i: index of the detection
             output: one of ``OUTPUTS``
             alpha: opacity of the map where it is strongest, 0..1
+            num_samples: noise passes of the method; the label then says if few of them found the detection again
 
         Returns:
             VisImage: the picture with the map, which replaces any map drawn before; boxes drawn before stay.
         """
-        if output not in OUTPUTS:
-            raise ValueError(f"A detection has the outputs {OUTPUTS}, not {output!r}.")
-        size = self.output.height, self.output.width
-        detection, k = select(instances, i, size), OUTPUTS.index(output)
-        shown = display_maps(detection.pred_saliency.resize(*size)[0, k : k + 1].numpy())[0]
+        detection = select(instances, i, (self.output.height, self.output.width))
+        shown = self._shown_map(detection, output)
         self.output.reset_image(overlay(self.img, shown, alpha))
-
         box = detection.pred_boxes.tensor[0].numpy()
         name = class_name(int(detection.pred_classes[0]), self.metadata.get("thing_classes", None))
         label = f"{name} {float(detection.scores[0]):.0%}: {output}{'' if shown.any() else ' (zero map)'}"
+        label = "\n".join([label, *noise_flags(detection, num_samples)[0]])
         self.overlay_instances(boxes=box[None], labels=[label], assigned_colors=["w"])
         if output != "class":
             self.draw_line(*edge_line(box, output), EDGE_COLOR)
         return self.output
+
+    def draw_all_saliency(self, instances: Instances, output: str = "class", alpha: float = MAX_OPACITY) -> VisImage:
+        """
+        Draw one map of all detections, with their boxes and labels.
+
+        Each map is a share of its own maximum; where several lie on a pixel, the largest share is shown.
+
+        Args, Returns: as of :meth:`draw_saliency`.
+        """
+        size = self.output.height, self.output.width
+        shown, labels = np.zeros(size, np.float32), []
+        for i in range(len(instances)):
+            detection = select(instances, i, size)
+            shown = np.maximum(shown, self._shown_map(detection, output))
+            name = class_name(int(detection.pred_classes[0]), self.metadata.get("thing_classes", None))
+            labels.append(f"{name} {float(detection.scores[0]):.0%}")
+        self.output.reset_image(overlay(self.img, shown, alpha))
+        boxes = instances.pred_boxes.tensor.cpu().numpy()
+        return self.overlay_instances(boxes=boxes, labels=labels, assigned_colors=["w"] * len(labels))
+
+    def _shown_map(self, detection: Instances, output: str) -> np.ndarray:
+        """One map of a single detection at the size of the picture, 0..1."""
+        if output not in OUTPUTS:
+            raise ValueError(f"A detection has the outputs {OUTPUTS}, not {output!r}.")
+        k, size = OUTPUTS.index(output), (self.output.height, self.output.width)
+        factor = min(1.0, MAX_MAP_SIDE / max(size))
+        small = [max(1, round(side * factor)) for side in size]
+        shown = display_maps(detection.pred_saliency.resize(*small)[0, k : k + 1].numpy())[0]
+        return cv2.resize(shown, size[::-1], interpolation=cv2.INTER_LINEAR)
 
 
 def select(instances: Instances, i: int, image_size: Tuple[int, int]) -> Instances:

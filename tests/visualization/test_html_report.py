@@ -10,10 +10,10 @@ import torch
 from detectron2.structures import Boxes, Instances
 from PIL import Image
 
-from d2_saliency.engine.results import ResultsWriter, run_info
+from d2_saliency.engine.load_results import ResultsError
+from d2_saliency.engine.results import ResultsWriter, finish_results, run_info
 from d2_saliency.structures import SaliencyMaps
 from d2_saliency.visualization import write_report
-from d2_saliency.visualization.html_report import ReportError
 
 EVIL = "</script><script>alert('x')</script><img src=x onerror=alert(1)>"
 IMAGE = np.full((60, 80, 3), 128, np.uint8)
@@ -38,11 +38,26 @@ def add(writer, maps, name="x", file="photos/x.jpg", class_name="dog"):
     writer.add_image(name, "d", file, IMAGE, make_instances(maps), [class_name], 1.5)
 
 
-def report(writer):
-    """Text of the report and the data of its images."""
-    writer.finish()
-    text = write_report(writer.output_dir).read_text(encoding="utf-8")
-    return text, [json.loads(data) for data in re.findall(r'<script type="application/json">(.*?)</script>', text)]
+def report(*writers):
+    """Text of the report, and for each image what its page and its script say of it."""
+    finish_results(writers)
+    folder = writers[0].output_dir
+    text = write_report(folder).read_text(encoding="utf-8")
+    (page,) = re.findall(r'<script type="application/json" id="report-data">(.*?)</script>', text)
+    images = [
+        {"overview": image["detections"], **image, **read_script(folder / image["data"])}
+        for image in json.loads(page)["images"]
+    ]
+    return text, images
+
+
+def read_script(path):
+    """The second argument of the only call, receiveImage(name, data)."""
+    comment, call = path.read_text(encoding="ascii").splitlines()
+    assert comment.startswith("// ")
+    name, data = json.loads(re.sub(r"^receiveImage\((.*)\);$", r"[\1]", call))
+    assert name == path.stem
+    return data
 
 
 def decode(uri):
@@ -57,12 +72,16 @@ class TestContent:
         for k in range(4):  # the last one is zero
             maps[k, 12 * k : 12 * k + 12] = 10.0 ** (-3 * k)
         add(writer, [maps, torch.zeros(5, 0, 0)])
-        (data,) = report(writer)[1]
-        assert (data["file"], data["width"], data["height"], data["seconds"]) == ("photos/x.jpg", 80, 60, 1.5)
-        assert np.abs(decode(data["picture"]) - 128).max() < 3 and data["mapSize"] == [60, 80]
-        first, second = data["detections"]
-        assert (first["class_name"], first["num_matched"], first["num_samples"]) == ("dog", 13, 20)
-        assert first["flags"] == ["zero map: y_max"] and first["box"] == [10, 20, 50, 40]
+        text, (data,) = report(writer)
+        assert (data["file"], data["width"], data["height"]) == ("photos/x.jpg", 80, 60)
+        assert data["seconds"] == {"ODSmoothGrad": 1.5} and data["mapSize"] == [60, 80]
+        for key in ("picture", "thumbnail"):
+            with Image.open(writer.output_dir / data[key]) as picture:
+                assert picture.size == (80, 60) and np.abs(np.asarray(picture).astype(int) - 128).max() < 3
+        assert (data["overview"][0]["class"], data["overview"][0]["box"]) == ("dog", [10, 20, 50, 40])
+        assert data["overview"][0]["flags"] == {"ODSmoothGrad": ["zero map: y_max"]}
+        first, second = (detection["ODSmoothGrad"] for detection in data["detections"])
+        assert (first["num_matched"], first["num_samples"], first["flags"]) == (13, 20, ["zero map: y_max"])
         assert second["maps"] is None and not second["explained"]
         strips = decode(first["maps"]).reshape(5, 60, 80)
         for k in range(5):
@@ -86,6 +105,36 @@ class TestContent:
         ):
             assert part in text or part.replace("<", "") in text
 
+    def test_methods_side_by_side(self, writer, tmp_path):
+        other = ResultsWriter(tmp_path, run_info("explain", "A: 1", "ODAM", 0))
+        add(writer, [torch.ones(5, 1, 1), torch.ones(5, 1, 1)])
+        apart = make_instances([torch.ones(5, 1, 1), torch.ones(5, 1, 1)])
+        apart.pred_boxes.tensor[0] += 0.5  # the same detection; the other one is not
+        apart.pred_boxes.tensor[1] += 5
+        other.add_image("x", "d", "photos/x.jpg", IMAGE, apart, ["dog"], 2.5, metrics=[{"deletion": 0.25}, {}])
+        (data,) = report(writer, other)[1]
+        assert [[*detection] for detection in data["detections"]] == [
+            ["ODSmoothGrad", "ODAM"],
+            ["ODSmoothGrad"],
+            ["ODAM"],
+        ]
+        assert data["detections"][0]["ODAM"]["metrics"] == {"deletion": 0.25}
+        assert data["seconds"] == {"ODSmoothGrad": 1.5, "ODAM": 2.5}
+
+    def test_folder_of_version_1(self, writer):
+        add(writer, [torch.ones(5, 1, 1)])
+        results, folder = writer.finish(), writer.output_dir
+        (folder / "maps/ODSmoothGrad/x.npz").rename(folder / "maps/x.npz")
+        (folder / "x").mkdir()
+        (folder / "report/pictures/x.jpg").rename(folder / "x/image.jpg")
+        results["images"][0]["seconds"] = 1.5
+        results["detections"][0].pop("metrics")
+        old = {"schema_version": 1, "run": results["runs"][0], **{k: results[k] for k in ("images", "detections")}}
+        (folder / "results.json").write_text(json.dumps(old))
+        write_report(folder)
+        data = read_script(folder / "report/data/x.js")
+        assert data["warnings"] == [] and data["detections"][0]["ODSmoothGrad"]["maps"].startswith("data:image/jpeg")
+
     def test_no_images_and_no_detections(self, writer):
         assert report(writer)[1] == []
         add(writer, [])
@@ -98,30 +147,32 @@ class TestSafety:
         writer.add_error("bad", f"{EVIL}.png", EVIL)
         text, (data,) = report(writer)
         assert "alert('x')" not in text and "<img src=x" not in text
-        assert data["file"] == f"{EVIL}.jpg" and data["detections"][0]["class_name"] == EVIL
+        assert data["file"] == f"{EVIL}.jpg" and data["overview"][0]["class"] == EVIL
 
     def test_needs_no_network(self, writer):
         add(writer, [torch.ones(5, 1, 1)])
         text, _ = report(writer)
         assert not re.search(r"https?://|//cdn|@import|<link|<iframe", text)
-        assert all(uri.startswith("data:") for uri in re.findall(r'(?:src|href)="([^"#][^"]*)"', text))
+        assert not re.findall(r'(?:src|href)="([^"#][^"]*)"', text)
         assert "default-src 'none'" in text
 
     def test_file_name_that_is_no_text(self, writer):
         add(writer, [torch.ones(5, 1, 1)], file="\udcff.jpg")
-        assert "?.jpg" in report(writer)[0]
+        writer.add_error("bad", "\udcff.png", "damaged")
+        text, (data,) = report(writer)
+        assert data["file"] == "\udcff.jpg" and "?.png" in text
 
 
 class TestRobustness:
     def test_missing_maps_and_picture_are_reported(self, writer):
         add(writer, [torch.ones(5, 1, 1)])
-        (writer.output_dir / "maps/x.npz").write_bytes(b"PK half a file")
-        (writer.output_dir / "x/image.jpg").unlink()
+        (writer.output_dir / "maps/ODSmoothGrad/x.npz").write_bytes(b"PK half a file")
+        (writer.output_dir / "report/pictures/x.jpg").unlink()
         (data,) = report(writer)[1]
-        assert data["detections"][0]["maps"] is None
+        assert data["detections"][0]["ODSmoothGrad"]["maps"] is None and data["picture"] is None
         assert [warning[:20] for warning in data["warnings"]] == [
             "The picture cannot b",
-            "The maps cannot be s",
+            "The maps maps/ODSmoo",
         ]
 
     def test_report_is_written_anew(self, writer):
@@ -129,6 +180,16 @@ class TestRobustness:
         report(writer)
         add(writer, [torch.ones(5, 1, 1)], "b")
         assert len(report(writer)[1]) == 2
+
+    def test_only_what_changed_is_written_again(self, writer):
+        add(writer, [torch.ones(5, 1, 1)], "a")
+        add(writer, [torch.ones(5, 1, 1)], "b")
+        report(writer)
+        files = {name: writer.output_dir / f"report/data/{name}.js" for name in "ab"}
+        stamps = {name: file.stat().st_mtime_ns for name, file in files.items()}
+        add(writer, [torch.eye(4).expand(5, 4, 4)], "b")
+        report(writer)
+        assert [files[name].stat().st_mtime_ns == stamps[name] for name in "ab"] == [True, False]
 
     def test_many_images_stay_small(self, writer, monkeypatch):
         monkeypatch.setattr("d2_saliency.visualization.html_report.MIN_MAP_SIDE", 8)
@@ -141,6 +202,6 @@ class TestRobustness:
     def test_folder_without_results(self, tmp_path, content):
         if content:
             (tmp_path / "results.json").write_text(content)
-        with pytest.raises(ReportError, match=r"results\.json.*explain some images first"):
+        with pytest.raises(ResultsError, match=r"results\.json.*explain some images first"):
             write_report(tmp_path)
         assert not (tmp_path / "index.html").exists()

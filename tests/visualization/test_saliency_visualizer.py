@@ -86,6 +86,45 @@ class TestSaliencyVisualizer:
         picture, texts = self.draw(torch.zeros(1, 5, *self.SIZE))
         assert np.abs(picture[225:] - 128).max() <= 1 and texts == ["dog 97%: class (zero map)"]
 
+    def test_few_noise_passes_are_noted(self):
+        instances = make_instances(torch.ones(1, 5, 2, 2), self.SIZE)
+        instances.num_matched = torch.tensor([9])
+        image = np.full((*self.SIZE, 3), 128, np.uint8)
+        picture = SaliencyVisualizer(image, Metadata(name="x")).draw_saliency(instances, 0, num_samples=20)
+        (text,) = [text.get_text() for text in picture.ax.texts]
+        assert text == "class 0 97%: class\nfound again in 9 of 20 noise passes"
+
+    @pytest.mark.parametrize("size", [(1, 1), (2, 3), (1, 500), (500, 1)])
+    def test_tiny_pictures(self, size):
+        instances = make_instances(torch.ones(1, 5, 2, 2), size)
+        picture = SaliencyVisualizer(np.zeros((*size, 3), np.uint8)).draw_saliency(instances, 0, "x_min")
+        assert picture.get_image().shape == (*size, 3)
+
+    def test_map_on_a_picture_larger_than_maps_are_made(self, monkeypatch):
+        maps = torch.zeros(1, 5, *self.SIZE)
+        maps[0, 0, 150:, :200] = 1
+        whole, _ = self.draw(maps)
+        monkeypatch.setattr("d2_saliency.visualization.saliency_visualizer.MAX_MAP_SIDE", 100)
+        monkeypatch.setattr("d2_saliency.visualization.saliency_visualizer.ROWS", 7)
+        reduced, _ = self.draw(maps)
+        far = np.ones(self.SIZE, bool)
+        far[140:160], far[:, 190:210] = False, False
+        assert np.abs(whole - reduced)[far].max() <= 1
+
+    def test_map_of_all_detections(self):
+        maps = torch.zeros(2, 5, *self.SIZE)
+        maps[0, 0, 200:250, 50:150], maps[1, 0, 200:250, 250:350] = 1e-9, 3.0
+        instances = Instances.cat([make_instances(maps[i : i + 1], self.SIZE) for i in range(2)])
+        image = np.full((*self.SIZE, 3), 128, np.uint8)
+        picture = SaliencyVisualizer(image, Metadata(name="x", thing_classes=["dog"])).draw_all_saliency(instances)
+        pixels = picture.get_image().astype(int)
+        for x in (100, 300):  # each as bright as the other
+            assert pixels[225, x, 0] - pixels[225, x, 2] > 100
+        assert np.abs(pixels[225, 180:220] - 128).max() <= 1
+        assert [text.get_text() for text in picture.ax.texts] == ["dog 97%"] * 2
+        nothing = SaliencyVisualizer(image).draw_all_saliency(instances[:0]).get_image()
+        assert np.abs(nothing.astype(int) - 128).max() <= 1
+
     def test_scale(self):
         assert self.draw(torch.ones(1, 5, *self.SIZE), scale=2.0)[0].shape == (600, 800, 3)
 

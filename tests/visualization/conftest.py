@@ -1,0 +1,1 @@
+from tests.browser import browse, chromium  # noqa: F401  # fixtures
