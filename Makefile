@@ -20,7 +20,7 @@ PIP_INSTALL = set -o pipefail; PYTHONUNBUFFERED=1 PYTHONWARNINGS=ignore $(PY) -m
 FIND_OPENCV = import cv2; from importlib.metadata import packages_distributions as p; print(p()["cv2"][0])
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test benchmark quality format clean
+.PHONY: help setup demo web test benchmark quality types coverage format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -32,6 +32,10 @@ demo: $(STAMP) ## Explain the bundled images with the bundled detectors: output/
 	$(PY) tools/explain_net.py --config-file configs/demo/retinanet_planted.yaml --output output/demo_retinanet
 	$(PY) tools/explain_net.py --config-file configs/demo/faster_rcnn_planted.yaml --output output/demo
 
+web: $(STAMP) ## Serve the web app to this machine's browser: http://127.0.0.1:7860
+	@$(call PIP_INSTALL,-e '.[web]')
+	$(PY) demo/app.py
+
 test: $(STAMP) ## Run the tests
 	$(PY) -m pytest -q
 
@@ -41,6 +45,12 @@ benchmark: $(STAMP) ## Measure what explanations cost beside one stock inference
 quality: $(STAMP) ## Check style
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+
+types: $(STAMP) ## Check type hints
+	$(PY) -m mypy
+
+coverage: $(STAMP) ## Run the tests and report which lines none of them runs; fails below 90 %
+	$(PY) -m pytest -q --cov --cov-report=term
 
 format: $(STAMP) ## Repair style
 	$(PY) -m ruff check --fix .

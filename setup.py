@@ -53,13 +53,21 @@ setup(
         "pycocotools>=2.0.4",
         "jinja2>=3.0",
         "tqdm>=4.60",
+        "safetensors>=0.4",
     ],
     extras_require={
         # demo/app.py
-        "web": ["gradio>=4.0"],
-        # other libraries that the benchmarks and tests/peers compare with
-        "peers": ["captum>=0.6", "grad-cam>=1.4.8", "xaitk-saliency>=0.7"],
-        # make test, make quality
-        "dev": ["pytest>=7.0", "ruff==0.17.5"],
+        "web": ["gradio>=6.0"],
+        # other libraries that the benchmarks and tests/peers compare with; grad-cam before 1.5.7 brings another OpenCV
+        "peers": ["captum>=0.6", "grad-cam>=1.5.7", "scikit-learn>=1.0", "xaitk-saliency>=0.7"],
+        # make test, make quality, make types, make coverage
+        "dev": [
+            "pytest>=7.0",
+            "playwright>=1.40",
+            "pytest-cov>=4.0",
+            "hypothesis>=6.80",
+            "ruff==0.17.5",
+            "mypy==2.4.1",
+        ],
     },
 )

@@ -1,0 +1,143 @@
+#!/usr/bin/env python
+"""
+A web app: choose an image, click what the detector found, and see the five maps that say why.
+
+Runs on this machine, for its own browser only. Needs gradio: pip install -e '.[web]'
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+from types import SimpleNamespace
+from typing import List
+
+try:
+    import gradio as gr
+except ImportError:
+    sys.exit("demo/app.py needs gradio: pip install -e '.[web]'")
+
+from app_events import DRAW, NO_METHOD, PICK, Events, bundled_images, open_bundled
+from app_session import MAX_BYTES
+
+from d2_saliency import CLASS_TARGETS
+from d2_saliency.engine.defaults import setup_terminal
+from d2_saliency.modeling import method_names
+
+INTRO = """# Why did the detector see that, there?
+Choose an image and **click a detection**: five maps show which pixels its class and each side of its box rest on.
+The bundled detectors know the bundled scenes only; on photos they find little, and what they say is wrong."""
+WHY_NOT = """**Why not here?** Choose "Draw a box", click two opposite corners in the picture, choose a class:
+the maps show what speaks for that class in that box, whether the detector found it or not."""
+CSS = """#maps figure { margin: 0 0 14px; overflow-x: auto; }
+#maps img { width: 100%; min-width: 1000px; max-width: none; }
+#picture img { cursor: crosshair; } .gradio-container { max-width: 1500px !important; }"""
+FONTS = dict(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])  # none from the network
+ONE_AT_A_TIME = dict(concurrency_id="models", concurrency_limit=1, api_visibility="private")
+PRIVATE = dict(api_visibility="private")
+
+
+def build(events: Events) -> gr.Blocks:
+    """The page."""
+    with gr.Blocks(title="d2_saliency", analytics_enabled=False, delete_cache=(600, 3600)) as page:
+        gr.Markdown(INTRO)
+        with gr.Row():
+            with gr.Column(scale=4, min_width=320):
+                ui = _images()
+            with gr.Column(scale=3, min_width=300):
+                ui = SimpleNamespace(**vars(ui), **vars(_choices(list(events.detectors))))
+        ui.maps = gr.HTML(elem_id="maps")
+        ui.session = gr.State(None, time_to_live=3600)
+        _wire(page, events, ui)
+    return page
+
+
+def _images() -> SimpleNamespace:
+    scenes = [str(path) for path in bundled_images()]
+    return SimpleNamespace(
+        gallery=gr.Gallery(
+            scenes, label="Bundled images", columns=5, height=150, allow_preview=False, elem_id="bundled", buttons=[]
+        ),
+        upload=gr.UploadButton("Upload a photo", file_types=["image"], size="sm", elem_id="upload"),
+        mode=gr.Radio([PICK, DRAW], value=PICK, label="A click in the picture", elem_id="mode"),
+        picture=gr.Image(label="Picture", interactive=False, type="pil", elem_id="picture", buttons=[]),
+    )
+
+
+def _choices(detectors: List[str]) -> SimpleNamespace:
+    ui = SimpleNamespace()
+    ui.detector = gr.Dropdown(detectors, value="faster_rcnn_planted", label="Detector", elem_id="detector")
+    with gr.Row():
+        ui.method = gr.Dropdown(method_names(), value="ODAM", label="Method", elem_id="method")
+        ui.other = gr.Dropdown([NO_METHOD, *method_names()], value=NO_METHOD, label="Compare with", elem_id="other")
+    about = "score; the logit before it; or the contrast to other classes: why this one and no other"
+    ui.target = gr.Dropdown(
+        list(CLASS_TARGETS), value="score", label="The class map explains", info=about, elem_id="class-target"
+    )
+    ui.found = gr.Radio([], label="Detections, best first", elem_id="detections")
+    gr.Markdown(WHY_NOT)
+    with gr.Row():
+        ui.label = gr.Dropdown([], label="Class", elem_id="label")
+        ui.ask = gr.Button("Why not here?", elem_id="why-not")
+    with gr.Row():
+        ui.cancel = gr.Button("Cancel", variant="stop", elem_id="cancel")
+        ui.download = gr.Button("Download", elem_id="download")
+        ui.bundle = gr.DownloadButton(visible="hidden", elem_id="bundle")
+    return ui
+
+
+def _wire(page: gr.Blocks, events: Events, ui: SimpleNamespace) -> None:
+    """Say what happens at each click."""
+    session, ways = ui.session, [ui.method, ui.other, ui.target]
+    find = dict(fn=events.find, inputs=[session, ui.detector], outputs=[ui.picture, ui.found, ui.label])
+    find.update(ONE_AT_A_TIME)
+    show = dict(fn=events.show, inputs=[session, ui.detector, *ways, ui.found], outputs=[ui.picture, ui.maps])
+    show.update(ONE_AT_A_TIME, show_progress_on=ui.maps)
+    asked = dict(fn=events.why_not, inputs=[session, ui.detector, *ways, ui.label], outputs=ui.maps, **ONE_AT_A_TIME)
+    jobs = [
+        page.load(open_bundled, None, session, **PRIVATE).then(**find),
+        ui.gallery.select(events.choose, None, session, **PRIVATE).then(**find),
+        ui.upload.upload(events.upload, ui.upload, session, **PRIVATE).success(**find),
+        ui.detector.change(**find),
+        *(widget.change(**show) for widget in (ui.found, *ways)),
+        ui.ask.click(**asked),
+    ]
+    clicked = dict(show_progress="hidden", **PRIVATE)
+    ui.picture.select(events.click, [session, ui.detector, ui.mode], [ui.picture, ui.found], **clicked)
+    ui.cancel.click(events.cancel, cancels=jobs, queue=False, **PRIVATE)
+    page.unload(events.leave)
+    # The browser downloads what the hidden button holds; there is nothing in it before.
+    made = ui.download.click(events.bundle, session, ui.bundle, **ONE_AT_A_TIME)
+    made.success(None, js="() => { setTimeout(() => document.querySelector('#bundle').click(), 300) }")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 lets others in, e.g. in a container"
+    )
+    parser.add_argument("--port", type=int, default=7860, help="e.g. 8080 (default: %(default)s)")
+    args = parser.parse_args()
+    setup_terminal()
+    with tempfile.TemporaryDirectory(prefix="d2_saliency_") as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder  # pictures of this run, gone with it
+        launch(build(Events()), args.host, args.port)
+    return 0
+
+
+def launch(page: gr.Blocks, host: str, port: int, **options) -> tuple:
+    """Serve the page; nothing of this machine's disk is readable through it but what it made itself."""
+    return page.queue(max_size=32).launch(
+        server_name=host,
+        server_port=port,
+        max_file_size=MAX_BYTES,
+        share=False,
+        footer_links=[],
+        theme=gr.themes.Soft(**FONTS),
+        css=CSS,
+        **options,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,206 @@
+"""What the buttons and clicks of demo/app.py do."""
+
+import base64
+import html
+import io
+import os
+import tempfile
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Dict, Iterator, List, Optional, Tuple
+
+import cv2
+import gradio as gr
+import numpy as np
+from app_session import (
+    Cancelled,
+    Detector,
+    Session,
+    detect,
+    explain,
+    explain_box,
+    read_upload,
+    write_bundle,
+)
+from detectron2.structures import Instances
+from PIL import Image, ImageDraw
+
+from d2_saliency.engine.image_io import list_images, read_image
+from d2_saliency.engine.results import class_name
+from d2_saliency.visualization import draw_panel
+
+ROOT = Path(__file__).resolve().parents[1]
+SHOWN_SIDE = 1024  # pixels of the longer side of the picture to click
+NO_METHOD = "no other"
+PICK, DRAW = "Pick a detection", "Draw a box"
+PROGRESS = gr.Progress()  # gradio gives each call one of its own in the place of such a default
+
+
+class Events:
+    """What the page's buttons do. Visitors' images and maps are in their :class:`Session`, never here."""
+
+    def __init__(self):
+        configs = sorted((ROOT / "configs" / "demo").glob("[!B]*.yaml"))
+        weights = ROOT / "demo" / "weights"
+        self.detectors = {c.stem: Detector(c) for c in configs if (weights / f"{c.stem}.pth").is_file()}
+        self.jobs: Dict[str, threading.Event] = {}  # of each visitor: set to stop what is being computed
+
+    def watch(self, request: gr.Request, progress: gr.Progress, what: str):
+        """A function to call at each pass of a model: shows progress, and ends the work of a visitor who cancelled."""
+        stop = self.jobs[request.session_hash] = threading.Event()
+        count = 0
+
+        def on_pass():
+            nonlocal count
+            if stop.is_set():
+                raise Cancelled
+            count += 1
+            progress((count, None), unit=f"passes of the model ({what})")  # how many there will be, nobody knows
+
+        return on_pass
+
+    def cancel(self, request: gr.Request) -> None:
+        if request.session_hash in self.jobs:
+            self.jobs[request.session_hash].set()
+
+    def leave(self, request: gr.Request) -> None:
+        self.cancel(request)
+        self.jobs.pop(request.session_hash, None)
+
+    def choose(self, event: gr.SelectData) -> Session:
+        """One of the bundled images."""
+        return open_bundled(int(event.index))
+
+    def upload(self, path: str) -> Session:
+        with messages():
+            try:
+                return Session(Path(path).name, read_upload(path))
+            finally:
+                os.unlink(path)  # the server can be asked for the files that it keeps
+
+    def find(self, session: Session, name: str, request: gr.Request, progress=PROGRESS) -> tuple:
+        """Detect. Returns the picture, the choices of detections, and the classes."""
+        if session is None:
+            return None, gr.Radio([], value=None), gr.Dropdown([], value=None)
+        with messages():
+            detector = self.detectors[name]
+            found = detect(detector, session, name, self.watch(request, progress, "detecting"))
+            names = detector.explainer.class_names
+        session.corners.clear()
+        choices = [(f"{i + 1}: {_title(found, i, names)}", i) for i in range(len(found))]
+        return _picture(session, name, None), gr.Radio(choices, value=None), gr.Dropdown(names or [], value=None)
+
+    def show(
+        self, session, name, method, other, target, index, request: gr.Request, progress=PROGRESS
+    ) -> Tuple[Image.Image, str]:
+        """The maps of a chosen detection, by one or two methods."""
+        if session is None or index is None or name not in session.detections:
+            return gr.skip(), gr.skip()
+        figures = []
+        with messages():
+            for chosen in _methods(method, other):
+                on_pass = self.watch(request, progress, chosen)
+                found = explain(self.detectors[name], session, (name, chosen, target), on_pass)
+                figures.append(self._figure(session, name, chosen, found, int(index)))
+        return _picture(session, name, int(index)), "".join(figures)
+
+    def why_not(self, session, name, method, other, target, label, request: gr.Request, progress=PROGRESS) -> str:
+        """The maps of a box that the visitor drew, by one or two methods."""
+        if session is None or len(session.corners) < 2 or label is None:
+            raise gr.Error("Choose 'Draw a box', click two opposite corners in the picture, and choose a class.")
+        (xs, ys), figures = zip(*session.corners), []
+        box = [min(xs), min(ys), max(xs), max(ys)]
+        with messages():
+            for chosen in _methods(method, other):
+                on_pass = self.watch(request, progress, chosen)
+                found = explain_box(self.detectors[name], session, (name, chosen, target), box, label, on_pass)
+                note = "detected" if bool(found.detected[0]) else "not detected"
+                figures.append(self._figure(session, name, f"{chosen}: {label}, {note}", found, 0))
+        return "".join(figures)
+
+    def click(self, session, name, mode, event: gr.SelectData):
+        """A click in the picture: the smallest detection there, or a corner of a box."""
+        if session is None or name not in session.detections:
+            return gr.skip(), gr.skip()
+        scale = max(session.image.shape[:2]) / max(_shown_size(session.image))
+        x, y = ((v + 0.5) * scale for v in event.index)
+        if mode == DRAW:
+            if len(session.corners) == 2:
+                session.corners.clear()
+            session.corners.append((x, y))
+            return _picture(session, name, None), gr.skip()
+        boxes = session.detections[name].pred_boxes
+        inside = [i for i, (x0, y0, x1, y1) in enumerate(boxes.tensor.tolist()) if x0 <= x <= x1 and y0 <= y <= y1]
+        index = min(inside, key=lambda i: float(boxes.area()[i]), default=None)
+        return gr.skip(), gr.skip() if index is None else index
+
+    def bundle(self, session: Optional[Session]) -> str:
+        if session is None or not session.explained:
+            raise gr.Error("There is nothing to download yet: click a detection first.")
+        with messages():
+            return str(write_bundle(self.detectors, session, Path(tempfile.mkdtemp(dir=os.environ["GRADIO_TEMP_DIR"]))))
+
+    def _figure(self, session: Session, name: str, title: str, instances: Instances, i: int) -> str:
+        panel = draw_panel(session.image, instances, i, self.detectors[name].explainer.class_names)
+        data = io.BytesIO()
+        Image.fromarray(panel).save(data, "JPEG", quality=92, subsampling=0)
+        # In the page itself: what the server keeps in files, others could ask for.
+        source = "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()
+        return f'<figure><figcaption>{html.escape(title)}</figcaption><img src="{source}" alt="five maps"></figure>'
+
+
+@contextmanager
+def messages() -> Iterator[None]:
+    """Turn what goes wrong into a message on the page."""
+    try:
+        yield
+    except Cancelled as e:
+        raise gr.Error("Cancelled.", duration=3) from e
+    except (ValueError, RuntimeError, MemoryError) as e:  # of inputs and methods: they say what to do
+        raise gr.Error(html.escape(" ".join(str(e).split()) or "Out of memory: choose a smaller image.")) from e
+
+
+def bundled_images() -> List[Path]:
+    return list_images([str(ROOT / "demo" / "images"), str(ROOT / "demo" / "images_shortcut")])
+
+
+def open_bundled(index: int = 0) -> Session:
+    path = bundled_images()[index]
+    return Session(path.name, read_image(path))
+
+
+def _methods(method: str, other: str) -> List[str]:
+    return list(dict.fromkeys([method] if other == NO_METHOD else [method, other]))
+
+
+def _title(found: Instances, i: int, names: Optional[List[str]]) -> str:
+    return f"{class_name(int(found.pred_classes[i]), names)} {float(found.scores[i]):.0%}"
+
+
+def _shown_size(image: np.ndarray) -> Tuple[int, int]:
+    """(height, width) of the picture to click: at most 1024 pixels, small images magnified to half of that."""
+    longer = max(image.shape[:2])
+    factor = min(max(longer, SHOWN_SIDE // 2), SHOWN_SIDE) / longer
+    return tuple(max(1, round(side * factor)) for side in image.shape[:2])
+
+
+def _picture(session: Session, name: str, chosen: Optional[int]) -> Image.Image:
+    """The visitor's image with numbered detections and the box that is being drawn."""
+    size = _shown_size(session.image)
+    picture = Image.fromarray(cv2.resize(session.image, size[::-1], interpolation=cv2.INTER_AREA)[:, :, ::-1])
+    scale = max(size) / max(session.image.shape[:2])
+    draw = ImageDraw.Draw(picture)
+    for i, box in enumerate(session.detections[name].pred_boxes.tensor.tolist()):
+        x0, y0, x1, y1 = (v * scale for v in box)
+        draw.rectangle([x0, y0, x1, y1], outline="black", width=4)
+        draw.rectangle([x0, y0, x1, y1], outline="#00e5ff" if i == chosen else "white", width=2)
+        draw.rectangle([x0, y0, x0 + 16, y0 + 16], fill="black")
+        draw.text((x0 + 5, y0 + 2), str(i + 1), fill="white")
+    points = [(x * scale, y * scale) for x, y in session.corners]
+    if len(points) == 2:
+        (x0, x1), (y0, y1) = (sorted(values) for values in zip(*points))
+        draw.rectangle([x0, y0, x1, y1], outline="#ff9100", width=3)
+    for x, y in points:
+        draw.ellipse([x - 5, y - 5, x + 5, y + 5], fill="#ff9100")
+    return picture

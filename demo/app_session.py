@@ -1,0 +1,173 @@
+"""What demo/app.py does for one visitor: their image, what was found in it, and its maps. Nothing here is shared."""
+
+import shutil
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Callable, Dict, Iterator, List, Sequence, Tuple
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode, get_cfg
+from detectron2.structures import Instances
+from PIL import Image, UnidentifiedImageError
+
+from d2_saliency import add_saliency_config, build_saliency_head
+from d2_saliency.engine.digest import config_text
+from d2_saliency.engine.explainer import DefaultExplainer
+from d2_saliency.engine.image_io import ImageError, read_image
+from d2_saliency.engine.results import ResultsWriter, finish_results, run_info
+from d2_saliency.visualization import save_panels, write_report
+
+MAX_BYTES = 20 * 2**20  # of an uploaded file
+MAX_PIXELS = 40_000_000
+MAX_DETECTIONS = 8  # that are listed and explained
+
+
+class Cancelled(Exception):
+    """The visitor does not want the result any more."""
+
+
+class Detector:
+    """A detector that all visitors use, one at a time."""
+
+    def __init__(self, config_file: Path):
+        self.config_file = config_file
+        self.lock = threading.Lock()
+        self._explainer = None
+
+    @property
+    def explainer(self) -> DefaultExplainer:
+        """Built when it is first asked for; hold ``lock``."""
+        if self._explainer is None:
+            self._explainer = DefaultExplainer(self.cfg("Gradient", "score"), config_file=str(self.config_file))
+        return self._explainer
+
+    def cfg(self, method: str, class_target: str) -> CfgNode:
+        cfg = get_cfg()
+        add_saliency_config(cfg)
+        cfg.merge_from_file(str(self.config_file))
+        cfg.MODEL.SALIENCY_HEAD.NAME, cfg.MODEL.SALIENCY_HEAD.CLASS_TARGET = method, class_target
+        cfg.MODEL.SALIENCY_HEAD.MAX_INSTANCES = MAX_DETECTIONS
+        return cfg
+
+    @contextmanager
+    def watched(self, on_pass: Callable[[], None]) -> Iterator[DefaultExplainer]:
+        """The explainer, for one visitor at a time; ``on_pass`` is called whenever the backbone runs, and may raise."""
+        with self.lock:
+            model = self.explainer.model
+            handle = model.backbone.register_forward_pre_hook(lambda *_: on_pass())
+            try:
+                yield self.explainer
+            finally:
+                handle.remove()
+
+
+@dataclass
+class Session:
+    """
+    One visitor's work.
+
+    Attributes:
+        name: of the image, for people.
+        image: uint8, (H, W, 3), BGR.
+        detections: detector -> what it finds, best scores first.
+        explained: (detector, method, class target) -> the same with pred_saliency.
+        corners: of the box that is being drawn, (x, y) in pixels of the image; none, one or two.
+    """
+
+    name: str
+    image: np.ndarray
+    detections: Dict[str, Instances] = field(default_factory=dict)
+    explained: Dict[Tuple[str, str, str], Instances] = field(default_factory=dict)
+    corners: List[Tuple[float, float]] = field(default_factory=list)
+
+
+def read_upload(path: str) -> np.ndarray:
+    """
+    Read a file that a stranger sent.
+
+    Returns:
+        ndarray: uint8, (H, W, 3), BGR.
+
+    Raises:
+        ImageError: it is too large, or not an image; the message does not name the server's files.
+    """
+    if Path(path).stat().st_size > MAX_BYTES:
+        raise ImageError(f"The file is larger than {MAX_BYTES // 2**20} MB: make the image smaller first.")
+    try:
+        with Image.open(path) as image:  # reads the size alone
+            width, height = image.size
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        width = height = MAX_PIXELS
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
+        width = height = 0  # read_image says why
+    if width * height > MAX_PIXELS:
+        raise ImageError(f"The image has more than {MAX_PIXELS // 10**6} million pixels: make it smaller first.")
+    try:
+        return read_image(path)
+    except ImageError as e:
+        raise ImageError(str(e).replace(repr(str(path)), "The file")) from e
+
+
+def detect(detector: Detector, session: Session, name: str, on_pass: Callable[[], None]) -> Instances:
+    """What the detector finds in the visitor's image and would explain, best scores first."""
+    if name not in session.detections:
+        with detector.watched(on_pass) as explainer, torch.no_grad():
+            explainer.model.saliency_head = None  # stock inference
+            found = explainer.model([explainer.preprocess(session.image)])[0]["instances"].to("cpu")
+            head = build_saliency_head(detector.cfg("Gradient", "score"))
+        session.detections[name] = found[head.select(found).sort().values]
+    return session.detections[name]
+
+
+def explain(detector: Detector, session: Session, key: Tuple[str, str, str], on_pass: Callable[[], None]) -> Instances:
+    """The maps of all listed detections; ``key`` is (detector, method, class target)."""
+    if key not in session.explained:
+        with detector.watched(on_pass) as explainer:
+            explainer.model.saliency_head = build_saliency_head(detector.cfg(*key[1:]))
+            session.explained[key] = explainer(session.image)["instances"]
+    return session.explained[key]
+
+
+def explain_box(
+    detector: Detector,
+    session: Session,
+    key: Tuple[str, str, str],
+    box: Sequence[float],
+    class_name: str,
+    on_pass: Callable[[], None],
+) -> Instances:
+    """The maps of one object that the visitor names, whether it was detected or not."""
+    with detector.watched(on_pass) as explainer:
+        explainer.model.saliency_head = build_saliency_head(detector.cfg(*key[1:]))
+        return explainer.explain_objects(session.image, [box], [class_name])["instances"]
+
+
+def write_bundle(detectors: Dict[str, Detector], session: Session, folder: Path) -> Path:
+    """
+    Everything that was explained in the visitor's image, as tools/explain_net.py writes it, one folder a detector.
+
+    Returns:
+        Path: a zip file inside of ``folder``.
+    """
+    content = folder / "explanations"
+    writers: Dict[str, List[ResultsWriter]] = {}
+    for key, instances in session.explained.items():
+        name, method, class_target = key
+        detector = detectors[name]
+        cfg = detector.cfg(method, class_target)
+        head = build_saliency_head(cfg)
+        num_samples = getattr(head, "num_samples", None)
+        weights = detector.explainer.weights
+        run = run_info("demo/app.py", config_text(cfg, cfg), method, head.seed, weights, num_samples, class_target)
+        writer = ResultsWriter(content / f"{name}_{class_target}", run)
+        names = detector.explainer.class_names
+        writer.add_image("image", "", session.name, session.image, instances, names)
+        save_panels(writer.output_dir / "image" / method, session.image, instances, names, num_samples)
+        writers.setdefault(str(writer.output_dir), []).append(writer)
+    for group in writers.values():
+        finish_results(group)
+        write_report(group[0].output_dir)
+    return Path(shutil.make_archive(str(content), "zip", content))

@@ -1,0 +1,169 @@
+"""demo/app.py as visitors use it, in a real browser."""
+
+import base64
+import io
+import re
+import urllib.error
+import urllib.request
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import ROOT
+
+pytest.importorskip("gradio", reason="needs gradio: pip install -e '.[web]'")
+
+SCENES = sorted((ROOT / "demo" / "images").glob("*.png"))
+
+
+@pytest.fixture(scope="module")
+def address(demo_folder, tmp_path_factory):
+    """Where a server of this test listens."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
+    import app
+    from app_events import Events
+
+    page = app.build(Events())
+    _, url, _ = app.launch(page, "127.0.0.1", None, prevent_thread_lock=True, quiet=True)
+    yield url
+    page.close()
+    patch.undo()
+
+
+@pytest.fixture
+def visit(browse, address):
+    """Function: a new visitor's page, with the first bundled image and its detections."""
+
+    def open_page(*size):
+        page = browse(*size)
+        page.set_default_timeout(60_000)
+        page.goto(address)
+        page.locator("#detections label").nth(1).wait_for()
+        return page
+
+    return open_page
+
+
+def figures(page, count):
+    page.locator("#maps img").nth(count - 1).wait_for()
+    assert page.locator("#maps img").count() == count
+    sources = [image.get_attribute("src") for image in page.locator("#maps img").all()]
+    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(source.split(",")[1])))) for source in sources]
+
+
+def choose(page, dropdown, value):
+    page.locator(f"#{dropdown} input").click()
+    page.get_by_role("option", name=value, exact=True).click()
+
+
+def labels(page):
+    return page.locator("#detections label").all_inner_texts()
+
+
+def test_uploaded_photo_from_file_to_bundle(visit, tmp_path):
+    page = visit()
+    photo = tmp_path / "my <img src=x onerror=alert(1)> photo.jpg"
+    Image.open(SCENES[3]).convert("RGB").save(photo, quality=95)
+    before = labels(page)
+    page.locator("input[type=file]").first.set_input_files(photo)
+    page.locator("#detections label").nth(len(before)).wait_for()  # this scene has more objects
+    assert len(labels(page)) == 4
+    page.locator("#detections label").nth(1).click()
+    (panel,) = figures(page, 1)
+    assert panel.shape[1] > 6 * 200
+    choose(page, "other", "GradCAM")
+    both = figures(page, 2)
+    assert np.array_equal(both[0], panel) and np.abs(both[1].astype(int) - panel).max() > 100
+    assert page.locator("#maps figcaption").all_inner_texts() == ["ODAM", "GradCAM"]
+    with page.expect_download() as download:
+        page.locator("#download").click()
+    with zipfile.ZipFile(download.value.path()) as archive:
+        names = archive.namelist()
+    for part in ("index.html", "maps/ODAM/image.npz", "maps/GradCAM/image.npz", "results.json"):
+        assert f"faster_rcnn_planted_score/{part}" in names
+
+
+def test_click_in_the_picture(visit):
+    page = visit()
+    picture = page.locator("#picture img")
+    size = picture.bounding_box()
+    natural = picture.evaluate("image => [image.naturalWidth, image.naturalHeight]")
+    # planted_0007 has an object below and to the right of the middle, around (0.73, 0.77)
+    share = min(size["width"] / natural[0], size["height"] / natural[1])
+    x = (size["width"] - natural[0] * share) / 2 + 0.73 * natural[0] * share
+    y = (size["height"] - natural[1] * share) / 2 + 0.77 * natural[1] * share
+    picture.click(position={"x": x, "y": y})
+    figures(page, 1)
+    assert "triangle" in page.locator("#detections label:has(input:checked)").inner_text()
+
+
+def test_drawn_box(visit):
+    page = visit()
+    page.locator("#mode label", has_text="Draw a box").click()
+    picture = page.locator("#picture img")
+    for x, y in ((0.35, 0.3), (0.5, 0.5)):
+        source = picture.get_attribute("src")
+        size = picture.bounding_box()
+        picture.click(position={"x": x * size["width"], "y": y * size["height"]})
+        page.wait_for_function("source => document.querySelector('#picture img').src !== source", arg=source)
+    choose(page, "label", "disc")
+    page.locator("#why-not").click()
+    (panel,) = figures(page, 1)
+    assert panel.shape[1] > 6 * 200
+    assert page.locator("#maps figcaption").inner_text() == "ODAM: disc, not detected"
+
+
+def test_refused_upload_is_told(visit, tmp_path):
+    page = visit()
+    (tmp_path / "x.png").write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
+    page.locator("input[type=file]").first.set_input_files(tmp_path / "x.png")
+    page.get_by_text("The file is not an image that can be read: save it as JPEG or PNG.").wait_for()
+    assert len(labels(page)) == 2  # what was there before
+
+
+def test_visitors_do_not_see_each_other(visit):
+    one, other = visit(), visit()
+    other.locator("#bundled button.thumbnail-item, #bundled .thumbnail-lg").nth(3).click()
+    other.locator("#detections label").nth(3).wait_for()
+    one.locator("#detections label").nth(0).click()
+    (mine,) = figures(one, 1)
+    assert len(labels(one)) == 2 and other.locator("#maps img").count() == 0
+    other.locator("#detections label").nth(0).click()
+    (theirs,) = figures(other, 1)
+    assert mine.shape != theirs.shape or np.abs(mine.astype(int) - theirs).max() > 100
+
+
+def test_cancelled(visit):
+    page = visit()
+    choose(page, "method", "ODSmoothGrad")
+    page.locator("#detections label").nth(0).click()
+    page.get_by_text(re.compile(r"[2-9] passes of the model \(ODSmoothGrad\)")).first.wait_for()
+    page.locator("#cancel").click()
+    choose(page, "method", "ODAM")
+    figures(page, 1)
+    assert page.locator("#maps figcaption").inner_text() == "ODAM"
+
+
+def test_narrow_window(visit):
+    page = visit(400, 800)
+    page.locator("#detections label").nth(1).click()
+    figures(page, 1)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+
+
+@pytest.mark.parametrize("route", ["gradio_api/file=", "file=", "file/", "static/", "assets/", "gradio_api/file/"])
+@pytest.mark.parametrize(
+    "path", ["{root}/setup.py", "../setup.py", "..%2f..%2f..%2f..%2fetc%2fpasswd", "/etc/passwd", "setup.py"]
+)
+def test_no_file_of_the_server_is_readable(address, route, path):
+    url = address + route + path.format(root=ROOT)
+    try:
+        with urllib.request.urlopen(url) as answer:
+            content = answer.read()
+    except urllib.error.HTTPError as e:
+        assert e.code in (400, 403, 404, 405)
+        return
+    assert b"root:" not in content and b"find_packages" not in content
