@@ -8,6 +8,7 @@ precision, and, for the shortcut detector, how much the recall of the shortcut c
 import argparse
 import time
 from pathlib import Path
+from typing import Dict, NamedTuple
 
 import numpy as np
 import torch
@@ -31,15 +32,41 @@ from detectron2.structures import Boxes, pairwise_iou
 from detectron2.utils.logger import setup_logger
 
 import d2_saliency.data  # noqa: F401  # registers the planted-cause splits
+from d2_saliency import add_saliency_config
 
 ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS = ROOT / "demo" / "weights"
-# What each detector's training starts from. From scratch, RetinaNet learned the boxes but in 1,400 iterations
-# not the class (AP50 21.8); the backbone of a trained Faster R-CNN already sees the emblems.
+
+
+class Start(NamedTuple):
+    """
+    What a detector's training starts from: the tensors of a weight file, where names and shapes are its own.
+
+    Attributes:
+        weights: file in demo/weights; "" for random weights.
+        renamed: beginnings of the detector's parameter names -> the beginnings of their names in that file.
+    """
+
+    weights: str = ""
+    renamed: Dict[str, str] = {}
+
+
+# From scratch, RetinaNet learned the boxes but in 1,400 iterations not the class (AP50 21.8); the backbone of a trained
+# Faster R-CNN already sees the emblems.
 NAMES = {
-    "faster_rcnn_planted": "",
-    "retinanet_planted": "faster_rcnn_planted.pth",
-    "faster_rcnn_shortcut": "",
+    "faster_rcnn_planted": Start(),
+    "retinanet_planted": Start("faster_rcnn_planted.pth"),
+    "faster_rcnn_shortcut": Start(),
+    "mask_rcnn_planted": Start("faster_rcnn_planted.pth"),
+    "cascade_rcnn_planted": Start(
+        "faster_rcnn_planted.pth",
+        {f"roi_heads.{part}.{i}.": f"roi_heads.{part}." for part in ("box_head", "box_predictor") for i in range(3)},
+    ),
+    "faster_rcnn_c4_planted": Start(
+        "faster_rcnn_planted.pth",
+        {"backbone.": "backbone.bottom_up.", "roi_heads.res5.": "backbone.bottom_up.res5."},
+    ),
+    "fcos_planted": Start("retinanet_planted.pth"),
 }
 EPILOG = """
 examples (one detector takes about 15 to 30 minutes on one CPU core; OMP_NUM_THREADS sets the cores):
@@ -120,6 +147,18 @@ class ClassRecall(DatasetEvaluator):
         return {"class_recall": {"recall": self.found / max(self.total, 1)}}
 
 
+def write_start(start: Start, target: Path) -> str:
+    """Copy the weights to start from with the detector's own names beside their old ones; returns the file, or ""."""
+    if not start.weights:
+        return ""
+    source = torch.load(WEIGHTS / start.weights, map_location="cpu", weights_only=True)["model"]
+    state = dict(source)
+    for new, old in start.renamed.items():
+        state.update({new + key[len(old) :]: value for key, value in source.items() if key.startswith(old)})
+    torch.save({"model": state}, target)
+    return str(target)
+
+
 def export_half(checkpoint: Path, target: Path) -> None:
     """Keep the model's tensors of a training checkpoint, floats in half precision, counters as they are."""
     model = torch.load(checkpoint, map_location="cpu", weights_only=True)["model"]
@@ -130,18 +169,19 @@ def export_half(checkpoint: Path, target: Path) -> None:
 
 def report(cfg, weights: Path) -> None:
     """Print COCO metrics of ``weights`` on its own split, and of a shortcut detector also without marks."""
+    tasks = ("bbox", "segm") if cfg.MODEL.MASK_ON else ("bbox",)
     model = build_model(cfg).eval()
     DetectionCheckpointer(model).load(str(weights))
     own = cfg.DATASETS.TEST[0]
     label = MetadataCatalog.get(own).as_dict().get("shortcut_class")
     for dataset in [own] if label is None else [own, own.replace("_shortcut", "")]:
-        evaluators = [COCOEvaluator(dataset, tasks=("bbox",), output_dir=cfg.OUTPUT_DIR, use_fast_impl=False)]
+        evaluators = [COCOEvaluator(dataset, tasks=tasks, output_dir=cfg.OUTPUT_DIR, use_fast_impl=False)]
         if label is not None:
             evaluators.append(ClassRecall(dataset, label))
         loader = build_detection_test_loader(cfg, dataset)
         results = inference_on_dataset(model, loader, DatasetEvaluators(evaluators))
-        box = results["bbox"]
-        line = f"{weights.name} on {dataset}: AP {box['AP']:.1f} AP50 {box['AP50']:.1f}"
+        line = f"{weights.name} on {dataset}"
+        line += "".join(f", {task} AP {results[task]['AP']:.1f} AP50 {results[task]['AP50']:.1f}" for task in tasks)
         if label is not None:
             line += f", recall of the shortcut class {results['class_recall']['recall']:.3f}"
         print(line, flush=True)
@@ -159,8 +199,8 @@ def main() -> None:
     args = parser.parse_args()
 
     cfg = get_cfg()
+    add_saliency_config(cfg)
     cfg.merge_from_file(str(ROOT / "configs" / "demo" / f"{args.name}.yaml"))
-    cfg.MODEL.WEIGHTS = str(args.init or NAMES[args.name] and WEIGHTS / NAMES[args.name])
     cfg.OUTPUT_DIR = str(args.work_dir or ROOT / "output" / args.name)
     if args.iterations:
         cfg.SOLVER.MAX_ITER = args.iterations
@@ -170,6 +210,9 @@ def main() -> None:
     weights = args.output / f"{args.name}.pth"
     if not args.eval_only:
         start = time.time()
+        cfg.MODEL.WEIGHTS = write_start(
+            Start(str(args.init.resolve())) if args.init else NAMES[args.name], Path(cfg.OUTPUT_DIR) / "start.pth"
+        )
         trainer = PlantedTrainer(cfg)
         trainer.resume_or_load(resume=False)
         trainer.train()

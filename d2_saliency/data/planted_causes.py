@@ -66,10 +66,9 @@ def register_planted_causes() -> None:
 
 def cache_dir() -> Path:
     """Folder of all planted-cause splits of this generator version."""
-    root = os.environ.get("D2_SALIENCY_CACHE")
-    if not root:
-        root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "d2_saliency"
-    return Path(root) / "planted" / GENERATOR_VERSION
+    user_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    root = Path(os.environ.get("D2_SALIENCY_CACHE") or user_cache / "d2_saliency")
+    return root / "planted" / GENERATOR_VERSION
 
 
 def load_planted_split(name: str) -> List[Dict]:

@@ -86,8 +86,9 @@ def _draw_object(
 
 def _draw_size(rng: np.random.Generator) -> Tuple[int, int]:
     """Width and height, both log-uniform, within `SIDE_RANGE` and `ASPECT_RANGE`."""
+    smallest, largest = np.log(SIDE_RANGE)
     while True:
-        w, h = (int(round(np.exp(v))) for v in rng.uniform(*np.log(SIDE_RANGE), size=2))
+        w, h = (int(round(np.exp(v))) for v in rng.uniform(smallest, largest, size=2))
         if ASPECT_RANGE[0] <= w / h <= ASPECT_RANGE[1]:
             return w, h
 

@@ -64,7 +64,7 @@ def planted_scene(
     layout_rng, pixel_rng, class_rng, look_rng, fade_rng = streams
     height, width, objects = draw_layout(layout_rng)
     if classes is None:
-        classes = class_rng.integers(len(CLASSES), size=len(objects))
+        classes = class_rng.integers(len(CLASSES), size=len(objects)).tolist()
     classes = [int(classes[i % len(classes)]) for i in range(len(objects))]
 
     image, background_grey = _background(pixel_rng, height, width)
