@@ -1,20 +1,24 @@
 #!/usr/bin/env python
 """
-What explanations cost, in units of one stock inference, measured side by side in one interleaved run.
+What explanations cost beside one stock inference: time, in one interleaved run, and peak memory.
 
 A Faster R-CNN R50-FPN with random weights (model-zoo config, 480 x 640 image) detects --num-instances objects. Each
 row is the whole call, detection included; "naive" is plain autograd of the stock model to its feature levels, one
-backward pass for each detection and output, measured on two detections and scaled to all.
+backward pass for each detection and output, measured on two detections and scaled to all. Memory is what a call needs
+at its peak beyond what stock inference needs at its own; each row has a process to itself, as peaks never fall.
 
     OMP_NUM_THREADS=2 tools/benchmark.py --num-instances 50 --repeats 5
 """
 
 import argparse
 import platform
-import resource
+import re
 import statistics
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
 from typing import Callable, Dict, List
 
 import torch
@@ -25,9 +29,11 @@ from d2_saliency import OUTPUTS, add_saliency_config, build_saliency_head, expla
 from d2_saliency.testing import calibrate
 
 METHODS = ["GradCAM", "GradCAMPlusPlus", "SSGradCAM", "SSGradCAMPlusPlus", "ODAM", "HiResCAM", "LayerCAM"]
+STOCK, NAIVE = "stock inference", "naive autograd, all detections"
 
 
-def build(args: argparse.Namespace):
+def build_rows(args: argparse.Namespace) -> Dict[str, Callable[[], float]]:
+    """For each row of the table a function that makes the call and returns the seconds it took."""
     cfg = model_zoo.get_config("COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml")
     add_saliency_config(cfg)
     cfg.MODEL.DEVICE = args.device
@@ -36,9 +42,29 @@ def build(args: argparse.Namespace):
     cfg.MODEL.SALIENCY_HEAD.SCORE_THRESH = -1.0
     cfg.MODEL.SALIENCY_HEAD.MAX_INSTANCES = 0
     torch.manual_seed(0)
-    model = build_model(cfg).eval()
-    calibrate(model)
-    return cfg, model, {"image": (torch.rand(3, 480, 640) * 255).to(args.device)}
+    stock = build_model(cfg).eval()
+    calibrate(stock)
+    inputs = {"image": (torch.rand(3, 480, 640) * 255).to(args.device)}
+    rows = {STOCK: timed(stock, inputs)}
+    for name in args.methods:
+        cfg.MODEL.SALIENCY_HEAD.NAME = name
+        model = explainable(stock, cfg)
+        model.saliency_head = build_saliency_head(cfg)
+        rows[name] = timed(model, inputs)
+    rows[NAIVE] = naive(stock, inputs, args.num_instances)
+    return rows
+
+
+def timed(model, inputs: Dict) -> Callable[[], float]:
+    def measure() -> float:
+        start = time.perf_counter()
+        with torch.no_grad():
+            model([inputs])
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return time.perf_counter() - start
+
+    return measure
 
 
 def naive(model, inputs: Dict, num_instances: int) -> Callable[[], float]:
@@ -60,22 +86,24 @@ def naive(model, inputs: Dict, num_instances: int) -> Callable[[], float]:
     return measure
 
 
-def timed(call: Callable) -> Callable[[], float]:
-    def measure() -> float:
-        start = time.perf_counter()
-        call()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        return time.perf_counter() - start
-
-    return measure
+def extra_memory(name: str, args: argparse.Namespace) -> float:
+    """MB that the call of a row adds to the peak of stock inference; to be run in a process of its own."""
+    rows = build_rows(args)
+    for _ in range(3):
+        rows[STOCK]()
+    before = peak_memory(args.device)
+    for _ in range(3):
+        rows[name]()
+    return peak_memory(args.device) - before
 
 
 def peak_memory(device: str) -> float:
-    """MB, of this process so far (or of the GPU)."""
+    """MB, of this process so far or of the GPU; nan on a CPU where the system is not Linux."""
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated() / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    # Not ru_maxrss, which a new process inherits from the one that started it.
+    status = Path("/proc/self/status")
+    return int(re.search(r"VmHWM:\s*(\d+) kB", status.read_text())[1]) * 1024 / 1e6 if status.exists() else float("nan")
 
 
 def main() -> int:
@@ -86,42 +114,33 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=5, help="interleaved rounds (default: %(default)s)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     args = parser.parse_args()
-    cfg, stock, inputs = build(args)
-    rows: Dict[str, Callable[[], float]] = {"stock inference": timed(lambda: _inference(stock, inputs))}
-    for name in args.methods:
-        cfg.MODEL.SALIENCY_HEAD.NAME = name
-        model = explainable(stock, cfg)
-        model.saliency_head = build_saliency_head(cfg)
-        rows[name] = timed(lambda model=model: _inference(model, inputs))
-    rows["naive autograd, all detections"] = naive(stock, inputs, args.num_instances)
-    memory = {}
+    memory: Dict[str, float] = {}
+    for name in (STOCK, *args.methods, NAIVE):
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+            memory[name] = process.submit(extra_memory, name, args).result()
+    rows = build_rows(args)
     seconds: Dict[str, List[float]] = {name: [] for name in rows}
     for measure in rows.values():
         measure()  # warm up
     for _ in range(args.repeats):
         for name, measure in rows.items():
             seconds[name].append(measure())
-            memory.setdefault(name, peak_memory(args.device))
     report(seconds, memory, args)
     return 0
 
 
-def _inference(model, inputs: Dict):
-    with torch.no_grad():
-        return model([inputs])
-
-
 def report(seconds: Dict[str, List[float]], memory: Dict[str, float], args: argparse.Namespace) -> None:
-    unit = seconds["stock inference"]
+    unit = seconds[STOCK]
     print(
         f"{args.num_instances} detections x {len(OUTPUTS)} outputs, {args.repeats} rounds, {torch.get_num_threads()} "
+        f"threads, torch {torch.__version__}, {platform.machine()}, {args.device}; "
+        f"one stock inference: {statistics.median(unit):.3f} s\n"
     )
-    print(f"threads, torch {torch.__version__}, {platform.machine()}, {args.device}")
-    print(f"one stock inference: {statistics.median(unit):.3f} s; process peak {memory[list(memory)[-1]]:.0f} MB\n")
-    print("| what | x stock inference, median | min .. max |\n|---|---|---|")
+    print("| what | x stock inference, median | min .. max | MB above its peak |\n|---|---|---|---|")
     for name, values in seconds.items():
         ratios = [v / u for v, u in zip(values, unit)]
-        print(f"| {name} | {statistics.median(ratios):.2f} | {min(ratios):.2f} .. {max(ratios):.2f} |")
+        median, span = f"{statistics.median(ratios):.2f}", f"{min(ratios):.2f} .. {max(ratios):.2f}"
+        print(f"| {name} | {median} | {span} | {memory[name]:.0f} |")
 
 
 if __name__ == "__main__":
