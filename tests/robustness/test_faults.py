@@ -1,0 +1,250 @@
+"""A run that is killed, whose disk is full or whose folder is removed: restarted, it ends as if nothing had been."""
+
+import errno
+import json
+import os
+import random
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from d2_saliency import explainable
+from d2_saliency.engine import results as results_module
+from d2_saliency.engine import run as run_module
+from d2_saliency.engine.bundle import OutputError
+from d2_saliency.engine.results import ResultsWriter, run_info
+from d2_saliency.engine.run import explain_images
+from d2_saliency.testing import ToyDetector
+from tests.conftest import ROOT
+from tests.robustness.conftest import in_child, slow
+
+RUN = run_info("explain", "A: 1", "ODSmoothGrad", 0, num_samples=20)
+NUM_IMAGES = 6
+
+
+class ToyExplainer:
+    """In place of a DefaultExplainer; notes in a file each image that it explains."""
+
+    class_names = None
+
+    def __init__(self, log, before):
+        self.model = explainable(ToyDetector.random())
+        self.log, self.before = log, before
+
+    def __call__(self, image):
+        self.before(int(image[0, 0, 0]))
+        with open(self.log, "a") as file:
+            file.write(f"{image[0, 0, 0]}\n")
+        pixels = torch.as_tensor(image.transpose(2, 0, 1).copy())
+        with torch.no_grad():
+            return self.model([{"image": pixels}])[0]
+
+
+@pytest.fixture
+def folder_run(tmp_path, monkeypatch):
+    """Images 10.png to 15.png, and ``explain(output)``; ``computed()`` lists which were explained, in that order."""
+    monkeypatch.setattr(run_module, "time", SimpleNamespace(perf_counter=lambda: 0.0))  # times differ between runs
+    generator = np.random.default_rng(0)
+    paths = [tmp_path / f"{number}.png" for number in range(10, 10 + NUM_IMAGES)]
+    for number, path in enumerate(paths, start=10):
+        pixels = generator.integers(0, 256, (24, 32, 3), dtype=np.uint8)
+        pixels[0, 0] = number
+        Image.fromarray(pixels).save(path)
+    log = tmp_path / "log"
+    log.touch()
+
+    def explain(output, before=lambda index: None):
+        explainer = ToyExplainer(log, before)
+        head = explainer.model.saliency_head
+        head.num_samples, head.score_thresh, head.max_instances = 3, 0.0, 1
+        return explain_images(explainer, paths, [(head, ResultsWriter(output, RUN))])
+
+    def done(output):
+        writer = ResultsWriter(output, RUN)
+        return [p.stem for p in paths if writer.is_done(p.stem, writer.input_digest(p))]
+
+    return SimpleNamespace(explain=explain, done=done, computed=lambda: log.read_text().split())
+
+
+def contents(folder):
+    """Everything a run has left, without the hidden files of writers that were killed."""
+    files = (p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
+    # The scripts of the report begin with a line that says of which files they were made, by their times.
+    state = re.compile(rb"^// [0-9a-f]{16}\n")
+    return {p.relative_to(folder).as_posix(): state.sub(b"", p.read_bytes()) for p in files}
+
+
+def check_json_and_maps(folder):
+    """No file is half written, at any time."""
+    for path in folder.rglob("[!.]*.json"):
+        json.loads(path.read_text())
+    for path in folder.rglob("[!.]*.npz"):
+        with np.load(path) as arrays:
+            assert all(arrays[name] is not None for name in arrays.files)
+
+
+@pytest.fixture
+def undisturbed(folder_run, tmp_path):
+    assert folder_run.explain(tmp_path / "undisturbed") == 0
+    return contents(tmp_path / "undisturbed")
+
+
+class TestKill:
+    def test_at_random_moments(self, folder_run, undisturbed, tmp_path):
+        output, moments = tmp_path / "out", random.Random(0)
+        start = time.perf_counter()
+        pid = in_child(lambda: folder_run.explain(tmp_path / "timed"))
+        os.waitpid(pid, 0)
+        duration = time.perf_counter() - start
+        killed = 0
+        for _ in range(10):
+            done = folder_run.done(output)
+            before = len(folder_run.computed())
+            pid = in_child(lambda: folder_run.explain(output))
+            time.sleep(moments.uniform(0, duration / 3))
+            os.kill(pid, signal.SIGKILL)
+            killed += os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+            check_json_and_maps(output)
+            assert not set(done) & set(folder_run.computed()[before:])
+            assert set(done) <= set(folder_run.done(output))
+        assert killed > 0 and folder_run.explain(output) == 0
+        assert contents(output) == undisturbed
+
+    @pytest.mark.parametrize("when", ["before", "after"])
+    def test_at_every_file(self, folder_run, undisturbed, tmp_path, monkeypatch, when):
+        """Killed by itself beside each of the renames of an image's files and of the last ones."""
+        output, replace = tmp_path / "out", os.replace
+
+        def run_until(count):
+            calls = []
+
+            def counted(*args):
+                calls.append(args)
+                if len(calls) < count or when == "after":
+                    replace(*args)
+                if len(calls) >= count:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+            monkeypatch.setattr(os, "replace", counted)
+            folder_run.explain(output)
+
+        statuses = []
+        for count in (1, 2, 3, 4, 5, 6, 7, 8, 6, 2, 9):
+            done, before = folder_run.done(output), len(folder_run.computed())
+            pid = in_child(lambda count=count: run_until(count))
+            statuses.append(os.waitpid(pid, 0)[1])
+            assert not set(done) & set(folder_run.computed()[before:])
+            check_json_and_maps(output)
+        assert os.WIFSIGNALED(statuses[0]) and folder_run.explain(output) == 0
+        assert contents(output) == undisturbed
+
+    def test_between_two_configs(self, folder_run, tmp_path, monkeypatch):
+        """Maps of one run under the record of another would look done."""
+        output = tmp_path / "out"
+        folder_run.explain(output)
+        first = contents(output)
+        with monkeypatch.context() as patch:
+            patch.setitem(RUN, "digest", "another run")
+
+            def stop(*args):
+                raise KeyboardInterrupt
+
+            patch.setattr(results_module, "write_json", stop)  # the maps of 10.png are written, its record is not
+            with pytest.raises(KeyboardInterrupt):
+                folder_run.explain(output)
+        assert folder_run.done(output) == [str(number) for number in range(11, 10 + NUM_IMAGES)]
+        assert folder_run.explain(output) == 0 and contents(output) == first
+
+
+class TestDisk:
+    @pytest.mark.parametrize("limit", [3_000, 20_000])
+    def test_full(self, folder_run, undisturbed, tmp_path, limit):
+        output, error = tmp_path / "out", tmp_path / "error"
+
+        def limited():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+            try:
+                folder_run.explain(output)
+            except OutputError as e:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+                error.write_text(str(e))
+
+        os.waitpid(in_child(limited), 0)
+        assert error.read_text().startswith("Cannot write to '") and os.strerror(errno.EFBIG) in error.read_text()
+        check_json_and_maps(output)
+        assert not [p for p in output.rglob(".*") if p.is_file()]
+        done, before = folder_run.done(output), len(folder_run.computed())
+        assert folder_run.explain(output) == 0 and contents(output) == undisturbed
+        assert not set(done) & set(folder_run.computed()[before:])
+
+    def test_output_folder_removed(self, folder_run, undisturbed, tmp_path):
+        output = tmp_path / "out"
+
+        def remove(index):
+            if index == 13:
+                shutil.rmtree(output)
+
+        with pytest.raises(
+            OutputError, match="3 of 6 images have vanished from '.*out' .* give the same command again"
+        ):
+            folder_run.explain(output, before=remove)
+        before = len(folder_run.computed())
+        assert folder_run.explain(output) == 0 and len(folder_run.computed()) - before == 3
+        assert contents(output) == undisturbed
+
+    def test_output_folder_becomes_a_file(self, folder_run, tmp_path):
+        def replace(index):
+            shutil.rmtree(tmp_path / "out")
+            (tmp_path / "out").touch()
+
+        with pytest.raises(OutputError, match="Cannot write to .*out.*choose another output folder"):
+            folder_run.explain(tmp_path / "out", before=replace)
+
+
+@slow
+def test_the_command_is_killed_at_ten_random_moments(tmp_path):
+    """The real tool and a real detector, from the start of Python to the end of the report."""
+    output, moments = tmp_path / "out", random.Random(1)
+    command = [sys.executable, str(ROOT / "tools" / "explain_net.py"), "--method", "Gradient", "--max-instances", "2"]
+    size = ["--opts", "INPUT.MIN_SIZE_TEST", "0"]
+    start = time.perf_counter()
+    subprocess.run([*command, "--output", str(tmp_path / "undisturbed"), *size], check=True, capture_output=True)
+    duration = time.perf_counter() - start
+    killed = 0
+    for _ in range(10):
+        process = subprocess.Popen([*command, "--output", str(output), *size], stdout=-3, stderr=-3)
+        time.sleep(moments.uniform(duration / 5, duration))
+        process.kill()
+        killed += process.wait() == -signal.SIGKILL
+        check_json_and_maps(output)
+    last = subprocess.run([*command, "--output", str(output), *size], check=True, capture_output=True, text=True)
+    print(f"{killed} of 10 runs of {duration:.0f} s were killed. The last said: {last.stdout.splitlines()[0]}")
+    assert killed >= 5
+
+    def comparable(folder):
+        found = contents(folder)
+        found.pop("index.html")  # shows times
+        for name, content in found.items():
+            if name.endswith(".json"):
+                found[name] = _without_times(json.loads(content))
+            elif name.endswith(".js"):
+                found[name] = re.sub(rb'"seconds": {[^}]*}', b"", content)
+        return found
+
+    assert comparable(output) == comparable(tmp_path / "undisturbed")
+
+
+def _without_times(content):
+    if isinstance(content, dict):
+        return {k: _without_times(v) for k, v in content.items() if k not in ("seconds", "command")}
+    return [_without_times(item) for item in content] if isinstance(content, list) else content
