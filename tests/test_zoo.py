@@ -1,7 +1,7 @@
 """
 Configs of Detectron2's model zoo with random weights: stock detections, and finite maps from each family of methods.
 
-A sample runs by default, narrower than it is; D2_SALIENCY_ZOO=1 runs each model of the zoo as it is (about an hour).
+A sample runs by default, narrower than it is; D2_SALIENCY_ZOO=1 runs each model of the zoo as it is (five minutes).
 """
 
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2 import model_zoo
-from detectron2.config import LazyConfig, get_cfg, instantiate
+from detectron2.config import get_cfg, instantiate
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 from torch import nn
@@ -73,7 +73,7 @@ def different_models():
 
 def model_config(name):
     if name.endswith(".py"):
-        return LazyConfig.to_py(model_zoo.get_config(name).model)
+        return str(model_zoo.get_config(name).model)
     cfg = yaml_config(name)
     cfg.MODEL.WEIGHTS = ""
     return str(cfg.MODEL)

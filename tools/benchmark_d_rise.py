@@ -25,15 +25,15 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import get_cfg
 from detectron2.modeling import build_model
+from detectron2.structures import Boxes, Instances
 from smqtk_detection import DetectImageObjects
 from smqtk_image_io import AxisAlignedBoundingBox
 from xaitk_saliency.impls.gen_object_detector_blackbox_sal.drise import DRISEStack
 
-from d2_saliency import add_saliency_config, explainable
+from d2_saliency import BlackBox, add_saliency_config, explainable
 from d2_saliency.engine.image_io import read_image
 from d2_saliency.modeling.meta_arch.build import as_generic
 from d2_saliency.modeling.saliency_heads import DRISE
-from d2_saliency.testing import ToyDetector
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -110,13 +110,23 @@ def _interleaved(rows: Dict[str, Callable], num_masks: int, repeats: int) -> Dic
 
 def peak_memory(num_masks: int) -> float:
     """MB that explaining 10 objects of a trivial detector at 480 x 640 adds to the memory of its process."""
-    model = ToyDetector.random(num_objects=10, height=480, width=640)
-    explaining = as_generic(model)
-    explaining.saliency_head = DRISE(num_masks=num_masks, score_thresh=0.0, estimator="mean")
-    inputs = [{"image": torch.rand(3, 480, 640) * 255}]
+    boxes = torch.tensor([[20.0 + 60 * i, 40, 70 + 60 * i, 440] for i in range(10)])
+
+    def detect(images: List[np.ndarray]) -> List[Instances]:
+        return [
+            Instances(
+                image.shape[:2],
+                pred_boxes=Boxes(boxes),
+                scores=torch.tensor([image[60:420:8, int(x0) : int(x1) : 8].mean() / 255 for x0, _, x1, _ in boxes]),
+                pred_classes=torch.arange(len(boxes)),
+            )
+            for image in images
+        ]
+
+    model = explainable(BlackBox(detect))
+    model.saliency_head = DRISE(num_masks=num_masks, score_thresh=0.0, estimator="mean")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with torch.no_grad():
-        explaining(inputs)
+    _explain(model, {"image": torch.rand(3, 480, 640) * 255})
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3
 
 
@@ -124,13 +134,16 @@ def main() -> int:
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
     parser.add_argument("--num-masks", type=int, default=100, help="of each round (default: %(default)s)")
-    parser.add_argument("--repeats", type=int, default=5, help="interleaved rounds (default: %(default)s)")
+    parser.add_argument(
+        "--repeats", type=int, default=5, help="interleaved rounds; 0: memory only (default: %(default)s)"
+    )
     parser.add_argument(
         "--memory", type=int, nargs="*", default=[500, 5000], metavar="N", help="numbers of masks (default: 500 5000)"
     )
     args = parser.parse_args()
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
-    speed(args.num_masks, args.repeats)
+    if args.repeats:
+        speed(args.num_masks, args.repeats)
     for num_masks in args.memory:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             print(f"peak memory for {num_masks} masks: + {pool.apply(peak_memory, (num_masks,)):.0f} MB", flush=True)

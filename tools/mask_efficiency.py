@@ -77,7 +77,7 @@ def build_model() -> torch.nn.Module:
     cfg.merge_from_file(str(ROOT / "configs" / "demo" / "retinanet_planted.yaml"))
     model = build_explainable(cfg).eval()
     load_weights(model, str(ROOT / cfg.MODEL.WEIGHTS))
-    return folded(model).to(memory_format=torch.channels_last)
+    return folded(model)
 
 
 def scenes(model: torch.nn.Module, num_scenes: int) -> Iterator[Scene]:
@@ -115,7 +115,7 @@ def estimate(name: str, weights: Dict[int, Tensor], num_masks: int, scene: Scene
     for size in sizes:
         n = num_masks // len(sizes)
         masks = grid_masks(*random_grids(n, size, 0.5, seed=0), scene.image.shape[-2:])
-        sums.append(MaskSums.of(masks, weights[size][:n]))
+        sums.append(MaskSums.zeros(len(scene.targets), masks.shape[-2:]).add(masks, weights[size][:n]))
     if name in ("slope", "multiscale"):
         return slope_map(sums)
     if name != "mean, smoothed":

@@ -15,6 +15,7 @@ NEUTRAL_KEYS = (
     "MODEL.WEIGHTS",
     "OUTPUT_DIR",
     "MODEL.SALIENCY_HEAD.SMOOTHGRAD.BATCH_SIZE",
+    "MODEL.SALIENCY_HEAD.DRISE.BATCH_SIZE",
     "TEST.SALIENCY.BATCH_SIZE",
 )
 NEUTRAL_LAZY_KEYS = ("device", "init_checkpoint", "output_dir")  # of ``train``

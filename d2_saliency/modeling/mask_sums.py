@@ -1,11 +1,13 @@
 """What the weights of masks say of the pixels that they show, from running sums."""
 
 from dataclasses import dataclass, fields
-from typing import Sequence
+from typing import Sequence, Tuple, Union
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from ..structures import OUTPUTS
 
 # Shape shorthand: N masks, H, W their size, T targets with 5 outputs each.
 
@@ -30,10 +32,20 @@ class MaskSums:
     wm: Tensor
 
     @classmethod
-    def of(cls, masks: Tensor, weights: Tensor) -> "MaskSums":
-        """Sums over masks (N, H, W) with weights (N, T, 5)."""
-        wm = torch.tensordot(weights.flatten(1).T, masks, dims=1).unflatten(0, weights.shape[1:])
-        return cls(len(masks), weights.sum(0), (weights**2).sum(0), masks.sum(0), (masks**2).sum(0), wm)
+    def zeros(cls, num_targets: int, size: Tuple[int, int], device: Union[torch.device, str] = "cpu") -> "MaskSums":
+        """Of no masks yet; size: (H, W)."""
+        shape = num_targets, len(OUTPUTS)
+        return cls(0, *(torch.zeros(*s, device=device) for s in (shape, shape, size, size, (*shape, *size))))
+
+    def add(self, masks: Tensor, weights: Tensor) -> "MaskSums":
+        """Count masks (N, H, W) with weights (N, T, 5) in, in place."""
+        self.num += len(masks)
+        self.w += weights.sum(0)
+        self.ww += (weights**2).sum(0)
+        self.m += masks.sum(0)
+        self.mm += (masks**2).sum(0)
+        self.wm.view(self.w.numel(), -1).addmm_(weights.flatten(1).T, masks.flatten(1))
+        return self
 
     def __add__(self, other: "MaskSums") -> "MaskSums":
         return MaskSums(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))

@@ -62,7 +62,8 @@ def target_iou(targets: Instances, raw: RawOutputs) -> Tensor:
 def class_similarity(targets: Instances, raw: RawOutputs) -> Tensor:
     """Cosine (N, R) of the target objects' ``class_vectors`` (N, V) with those of all outputs; 0 for a zero vector."""
     size = max(targets.class_vectors.shape[1], raw.vectors.shape[1])
-    ours, theirs = (F.normalize(F.pad(v, (0, size - v.shape[1])), dim=1) for v in (targets.class_vectors, raw.vectors))
+    both = (v.float() for v in (targets.class_vectors, raw.vectors))  # of which one may be in half precision
+    ours, theirs = (F.normalize(F.pad(v, (0, size - v.shape[1])), dim=1) for v in both)
     return ours @ theirs.T
 
 

@@ -14,18 +14,25 @@ def drawn(num_masks, seed, offset=0.0):
     return masks, torch.rand(num_masks, 2, 5, generator=generator) + offset
 
 
+def sums_of(masks, weights):
+    return MaskSums.zeros(weights.shape[1], masks.shape[-2:]).add(masks, weights)
+
+
 def test_sums_in_parts_are_the_sums_of_all():
     masks, weights = drawn(7, 0)
-    whole = MaskSums.of(masks, weights)
-    parts = MaskSums.of(masks[:3], weights[:3]) + MaskSums.of(masks[3:], weights[3:])
-    assert parts.num == whole.num == 7
-    for name in ("w", "ww", "m", "mm", "wm"):
-        torch.testing.assert_close(getattr(parts, name), getattr(whole, name))
+    whole = sums_of(masks, weights)
+    one_by_one = MaskSums.zeros(2, (3, 4))
+    for m in range(7):
+        one_by_one.add(masks[m : m + 1], weights[m : m + 1])
+    for parts in (sums_of(masks[:3], weights[:3]) + sums_of(masks[3:], weights[3:]), one_by_one):
+        assert parts.num == whole.num == 7
+        for name in ("w", "ww", "m", "mm", "wm"):
+            torch.testing.assert_close(getattr(parts, name), getattr(whole, name))
 
 
 def test_mean_map_is_the_mean_weight_of_the_masks_that_show_a_pixel():
     masks, weights = drawn(9, 1)
-    got = mean_map([MaskSums.of(masks, weights)])
+    got = mean_map([sums_of(masks, weights)])
     for t in range(2):
         for o in range(5):
             for y in range(3):
@@ -37,13 +44,13 @@ def test_mean_map_is_the_mean_weight_of_the_masks_that_show_a_pixel():
 
 def test_mean_map_of_a_pixel_that_no_mask_shows_is_zero():
     masks, weights = torch.zeros(3, 2, 2), torch.rand(3, 1, 5)
-    assert mean_map([MaskSums.of(masks, weights)]).abs().max() == 0
+    assert mean_map([sums_of(masks, weights)]).abs().max() == 0
 
 
 def test_slope_map_is_the_regression_within_grid_sizes_less_its_standard_error():
     """One size's weights are far above the other's: that must not count as an influence of any pixel."""
     groups = [drawn(20, 2), drawn(15, 3, offset=10.0)]
-    got = slope_map([MaskSums.of(*group) for group in groups])
+    got = slope_map([sums_of(*group) for group in groups])
     positive = 0
     for t in range(2):
         for o in range(5):
@@ -65,14 +72,14 @@ def test_slope_map_is_the_regression_within_grid_sizes_less_its_standard_error()
 def test_slope_map_finds_the_pixel_that_decides():
     masks, _ = drawn(200, 4)
     weights = (0.2 + 0.5 * masks[:, 1, 2])[:, None, None].expand(-1, 1, 5)
-    m = slope_map([MaskSums.of(masks, weights)])[0, 0]
+    m = slope_map([sums_of(masks, weights)])[0, 0]
     assert m.argmax() == 1 * 4 + 2 and m[1, 2].item() == pytest.approx(0.5, abs=0.05)
     assert m.sum() - m[1, 2] < 0.2 * m[1, 2]
 
 
 def test_weights_that_never_change_make_a_map_of_zeros():
     masks, _ = drawn(30, 5)
-    m = slope_map([MaskSums.of(masks, torch.full((30, 1, 5), 0.7))])
+    m = slope_map([sums_of(masks, torch.full((30, 1, 5), 0.7))])
     assert m.isfinite().all() and m.max() < 1e-3
 
 

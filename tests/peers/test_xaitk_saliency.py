@@ -33,7 +33,7 @@ def ours(masks, outputs):
     targets = Instances(SIZE, pred_boxes=Boxes(boxes[0, :3]), pred_classes=vectors[0, :3].argmax(1))
     targets.class_vectors = vectors[0, :3]
     weights = [output_weights(targets, RawOutputs(b[:, None], v, o)) for b, v, o in zip(boxes, vectors, objectness)]
-    return mean_map([MaskSums.of(masks, torch.stack(weights))])[:, 0]
+    return mean_map([MaskSums.zeros(3, SIZE).add(masks, torch.stack(weights))])[:, 0]
 
 
 def theirs(masks, outputs, off):

@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 ESTIMATORS = {"mean": mean_map, "multiscale": slope_map}
 CHECK_EVERY = 100  # masks between two looks at TOLERANCE
 NUM_HALVES = 2
+BATCH_SIZE_KEY = "MODEL.SALIENCY_HEAD.DRISE.BATCH_SIZE"
 
 Sums = Dict[Tuple[int, int], MaskSums]
 """Of the masks of each (place of the grid size, half)."""
@@ -95,7 +96,7 @@ class DRISE(SaliencyHead):
     def explain(self, detector, batched_input: Dict, clean) -> Fields:
         with torch.no_grad():
             targets = target_objects(detector.outputs(clean)[0])
-            sums = self._sums(_faster(detector), batched_input, targets)
+            sums = self._sums(folded(detector), batched_input, targets)
             maps = ESTIMATORS[self.estimator](_joined(sums, range(NUM_HALVES)))
         said = sum(s.w[:, 0] for s in sums.values())
         for i in (said == 0).nonzero()[:, 0].tolist():
@@ -107,28 +108,29 @@ class DRISE(SaliencyHead):
         }
 
     def _sums(self, detector, batched_input: Dict, targets: Instances) -> Sums:
-        """Sums over the masks of each grid size and each half of the masks."""
+        """Sums over the masks of each grid size, in two halves if they are to be compared."""
         image = batched_input["image"].detach().float()
         hidden = baseline_image(image, self.context)
         sums: Sums = {}
 
-        def compute(batch: List[Tuple]) -> Sums:
+        def compute(batch: List[Tuple]) -> Tuple[List[Tuple[int, int]], Tensor, Tensor]:
             masks = torch.cat([grid_masks(g[None].to(image.device), s[None], image.shape[-2:]) for *_, g, s in batch])
             inputs = [{**batched_input, "image": hidden + (image - hidden) * m} for m in masks]
             with torch.autocast(image.device.type, torch.bfloat16, enabled=self.autocast):
                 outputs = detector.raw_outputs(inputs)
-            raws = [RawOutputs(*(v.float() for v in raw)) for raw in outputs]
-            weights = torch.stack([output_weights(targets, raw) for raw in raws])
-            masks = self._reduced(masks)
-            keys = [(k, number % NUM_HALVES) for k, number, *_ in batch]
-            groups = {key: [i for i, k in enumerate(keys) if k == key] for key in keys}
-            return {key: MaskSums.of(masks[i], weights[i]) for key, i in groups.items()}
+            weights = [output_weights(targets, RawOutputs(*(v.float() for v in raw))) for raw in outputs]
+            keys = [(k, number % NUM_HALVES if self.tolerance else 0) for k, number, *_ in batch]
+            return keys, self._reduced(masks), torch.stack(weights)
 
         masks = alternating_grids(self.num_masks, self.grid_sizes, self.p, self.seed)
         with tqdm(total=self.num_masks, desc="D-RISE", unit="mask", leave=False, delay=5) as progress:
             while block := list(islice(masks, CHECK_EVERY)):
-                for part in run_in_batches(block, self.batch_size, compute, "MODEL.SALIENCY_HEAD.DRISE.BATCH_SIZE"):
-                    sums.update({key: sums[key] + s if key in sums else s for key, s in part.items()})
+                for keys, shown, weights in run_in_batches(block, self.batch_size, compute, BATCH_SIZE_KEY):
+                    for key in set(keys):
+                        members = [i for i, k in enumerate(keys) if k == key]
+                        if key not in sums:
+                            sums[key] = MaskSums.zeros(len(targets), shown.shape[-2:], shown.device)
+                        sums[key].add(shown[members], weights[members])
                 progress.update(len(block))
                 if self.tolerance and self._unreliability(sums) < self.tolerance:
                     break
@@ -144,15 +146,6 @@ class DRISE(SaliencyHead):
     def _unreliability(self, sums: Sums) -> float:
         maps = [ESTIMATORS[self.estimator](_joined(sums, [half])) for half in range(NUM_HALVES)]
         return 1 - float(reliability(*maps).min())
-
-
-def _faster(detector):
-    """The same function with less work; the detector itself stays as it is."""
-    twin = folded(detector)
-    for module in twin.modules() if twin is not detector else ():
-        if isinstance(module, torch.nn.Conv2d):
-            module.to(memory_format=torch.channels_last)
-    return twin
 
 
 def _joined(sums: Sums, halves: Iterable[int]) -> List[MaskSums]:

@@ -109,6 +109,44 @@ def test_a_coordinate_weighs_less_the_farther_it_is_off():
     assert output_weights(targets, raw)[0].tolist() == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("num_boxes", [1, 3])
+def test_weights_are_the_best_of_all_outputs(num_boxes):
+    """Against loops over all outputs: leaving out those that cannot win must not change anything."""
+    generator = torch.Generator().manual_seed(4)
+    corners = torch.rand(200, num_boxes, 2, generator=generator) * 30
+    boxes = torch.cat([corners, corners + 2 + 12 * torch.rand(200, num_boxes, 2, generator=generator)], dim=2)
+    raw = RawOutputs(boxes, torch.rand(200, 3, generator=generator), torch.rand(200, generator=generator))
+    targets = Instances((50, 50), pred_boxes=Boxes(boxes[:4, 0].clone()), pred_classes=torch.tensor([0, 2, 1, 0]))
+    targets.class_vectors = torch.rand(4, 3, generator=generator)
+    expected = torch.zeros(4, 5)
+    for t, (box, k, p) in enumerate(zip(boxes[:4, 0].tolist(), [0, 2, 1, 0], targets.class_vectors)):
+        for j in range(200):
+            other, q = boxes[j, k if num_boxes > 1 else 0].tolist(), raw.vectors[j]
+            s = iou(box, other) * float(p @ q / p.norm() / q.norm()) * float(raw.objectness[j])
+            off = [abs(a - b) / (box[2 + c % 2] - box[c % 2]) for c, (a, b) in enumerate(zip(box, other))]
+            for o, factor in enumerate([1.0, *(math.exp(-d / 0.1) for d in off)]):
+                expected[t, o] = max(expected[t, o], s * factor)
+    torch.testing.assert_close(output_weights(targets, raw), expected)
+
+
+def test_no_outputs_weigh_nothing():
+    targets = Instances((9, 9), pred_boxes=Boxes(torch.tensor([[0.0, 0, 5, 5]])), pred_classes=torch.tensor([0]))
+    targets.class_vectors = torch.ones(1, 2)
+    nothing = RawOutputs(torch.zeros(0, 1, 4), torch.zeros(0, 2), torch.zeros(0))
+    far = RawOutputs(torch.tensor([[[6.0, 6, 9, 9]]]), torch.ones(1, 2), torch.ones(1))
+    assert output_weights(targets, nothing).tolist() == output_weights(targets, far).tolist() == [[0] * 5]
+
+
+@pytest.mark.parametrize("name", ["faster_rcnn_planted", "retinanet_planted"])
+def test_bfloat16_changes_little(name, stock_detector, demo_image):
+    image = demo_image(1)["image"]
+    options = dict(num_masks=12, grid_size=4, estimator="mean", max_instances=1)
+    exact, rough = (explained(DRISE(**options, autocast=a), image, stock_detector(name)) for a in (False, True))
+    a, b = (found.pred_saliency.maps[int(found.pred_saliency.explained.nonzero()[0])] for found in (exact, rough))
+    difference = (a - b).abs().amax((1, 2)) / (a.amax((1, 2)) - a.amin((1, 2)))
+    assert 0 < difference.max() < 0.3
+
+
 class Blind(ToyDetector):
     """Detects in the image as it is and nothing under any mask."""
 
