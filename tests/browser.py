@@ -2,12 +2,11 @@
 
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
-
-SCREENSHOTS = ROOT / "output" / "screenshots"
+SCREENSHOTS = Path(__file__).resolve().parents[1] / "output" / "screenshots"
 
 
 def _chromium() -> str:

@@ -11,6 +11,7 @@ from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 
 from d2_saliency import add_saliency_config
+from tests.browser import browse, chromium  # noqa: F401  # fixtures; here, so that there is one browser for all tests
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMO_CONFIGS = ("faster_rcnn_planted", "retinanet_planted", "faster_rcnn_shortcut")

@@ -60,8 +60,8 @@ def test_detections_and_checkpoint_keys_are_those_of_the_stock_model(name, demo_
     if weights.is_file():
         DetectionCheckpointer(stock).load(str(weights))
     else:  # full width, so on a part of the image
-        calibrate(stock)
         x = {"image": x["image"][:, :96, :128]}
+        calibrate(stock, x)
     missing, unexpected = ours.load_state_dict(stock.state_dict(), strict=True)
     assert not missing and not unexpected
     with torch.no_grad():
@@ -74,7 +74,7 @@ def test_detections_and_checkpoint_keys_are_those_of_the_stock_model(name, demo_
 
 
 def test_every_config_is_tested():
-    assert len(OURS) >= 11
+    assert len(OURS) >= 8
 
 
 def test_generic_architecture_by_config(demo_image):

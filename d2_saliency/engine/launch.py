@@ -16,9 +16,15 @@ class LaunchError(ValueError):
 
 def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of every Detectron2 tool that say where it runs."""
-    parser.add_argument("--num-gpus", type=int, default=1, metavar="N", help="GPUs on each machine (default: 1)")
-    parser.add_argument("--num-machines", type=int, default=1, metavar="N", help="machines in total (default: 1)")
-    parser.add_argument("--machine-rank", type=int, default=0, metavar="R", help="number of this machine, from 0")
+    parser.add_argument(
+        "--num-gpus", type=int, default=1, metavar="N", help="GPUs on each machine, e.g. 8 (default: 1)"
+    )
+    parser.add_argument(
+        "--num-machines", type=int, default=1, metavar="N", help="machines in total, e.g. 2 (default: 1)"
+    )
+    parser.add_argument(
+        "--machine-rank", type=int, default=0, metavar="R", help="number of this machine, from 0, e.g. 1"
+    )
     parser.add_argument(
         "--dist-url",
         default="auto",

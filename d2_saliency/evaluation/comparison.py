@@ -45,6 +45,7 @@ def compare(records: Records, metrics: Sequence[str], reference: str) -> Dict[st
         :func:`win_percentages`.
     """
     detections = shared_detections(records)
+    images = [d["image_id"] for d in detections[reference]]
     result: Dict[str, Dict[str, Dict[str, Compared]]] = {}
     for metric in metrics:
         table = {
@@ -55,7 +56,7 @@ def compare(records: Records, metrics: Sequence[str], reference: str) -> Dict[st
             table["win"] = win_percentages(table["drop"])
         result[metric] = {
             name: {
-                method: Compared(mean_with_interval(v), mean_with_interval(v - values[reference]))
+                method: Compared(mean_with_interval(v, images), mean_with_interval(v - values[reference], images))
                 for method, v in values.items()
             }
             for name, values in table.items()
@@ -82,7 +83,7 @@ def comparison_text(records: Records, compared: Dict, reference: str, dataset: s
         f"# Saliency methods on {dataset}",
         f"{int(number[reference]['images'])} images, {detections} detections that all methods explained, "
         f"{int(number[reference]['matched'])} of the reference's match an object. Mean [95 % bootstrap interval over "
-        f"detections]; ↑: higher is better, ↓: lower is better. Differences are paired, from {reference}.",
+        f"images]; ↑: higher is better, ↓: lower is better. Differences are paired, from {reference}.",
     ]
     for metric, values in compared.items():
         parts.append(f"## {metric}")

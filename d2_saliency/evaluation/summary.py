@@ -14,7 +14,8 @@ Metrics = Dict[str, Dict[str, Estimate]]
 
 
 def detections_of(records: Iterable[Dict[str, Any]]) -> List[Dict[str, Any]]:
-    return [d for record in records for d in record.get("detections", [])]
+    """All detections, each with the "image_id" of its record."""
+    return [{**d, "image_id": r["image_id"]} for r in records for d in r.get("detections", [])]
 
 
 def values_of(detections: Iterable[Dict[str, Any]], metric: str, name: str) -> List[float]:
@@ -24,10 +25,13 @@ def values_of(detections: Iterable[Dict[str, Any]], metric: str, name: str) -> L
 
 
 def summarise(records: List[Dict[str, Any]], metrics: Iterable[str]) -> Metrics:
-    """Mean, interval and count of each value of each metric."""
+    """Mean over detections, interval from resampled images, and count of each value of each metric."""
     detections = detections_of(records)
+    images = [d["image_id"] for d in detections]
     return {
-        metric: {name: mean_with_interval(values_of(detections, metric, name)) for name in METRICS[metric].values}
+        metric: {
+            name: mean_with_interval(values_of(detections, metric, name), images) for name in METRICS[metric].values
+        }
         for metric in metrics
     }
 

@@ -2,7 +2,6 @@ import sys
 
 import pytest
 
-from tests.browser import browse, chromium  # noqa: F401  # fixtures
 from tests.conftest import ROOT
 
 

@@ -121,6 +121,22 @@ class TestInterval:
         assert estimate.low == pytest.approx(values.mean() - 1.96 * values.std() / 20, abs=0.02)
         assert estimate.high == pytest.approx(values.mean() + 1.96 * values.std() / 20, abs=0.02)
 
+    def test_values_of_one_image_are_no_independent_ones(self):
+        # 100 images with four equal values each: what is known is known from 100.
+        means = np.random.default_rng(0).normal(3.0, 1.0, 100)
+        estimate = mean_with_interval(np.repeat(means, 4), np.repeat(np.arange(100), 4))
+        assert estimate.mean == pytest.approx(means.mean()) and estimate.count == 400
+        assert estimate.low == pytest.approx(means.mean() - 1.96 * means.std() / 10, abs=0.04)
+        assert estimate.high == pytest.approx(means.mean() + 1.96 * means.std() / 10, abs=0.04)
+        alone = mean_with_interval(np.repeat(means, 4))
+        assert alone.high - alone.low == pytest.approx((estimate.high - estimate.low) / 2, rel=0.1)
+
+    def test_images_count_by_their_detections(self):
+        assert mean_with_interval([1.0, 4.0, 4.0, math.nan], ["a", "b", "b", "c"]).mean == pytest.approx(3)
+
+    def test_one_image_has_no_interval(self):
+        assert mean_with_interval([1.0, 3.0], ["a", "a"]) == (2, 2, 2, 2)
+
     def test_nan_does_not_count_and_nothing_is_nan(self):
         assert mean_with_interval([1.0, math.nan, 1.0]) == (1.0, 1.0, 1.0, 2)
         empty = mean_with_interval([])

@@ -1,1 +1,0 @@
-from tests.browser import browse, chromium  # noqa: F401  # fixtures
