@@ -33,7 +33,10 @@ def load(name):
     cfg.MODEL.SALIENCY_HEAD.NAME = "Gradient"
     cfg.MODEL.SALIENCY_HEAD.MAX_INSTANCES = 1
     cfg.MODEL.SALIENCY_HEAD.SCORE_THRESH = 0.0
-    cfg.MODEL.FCOS.SCORE_THRESH_TEST = 0.05
+    if not (ROOT / cfg.MODEL.WEIGHTS).is_file():  # random weights are sure of nothing
+        cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = cfg.MODEL.RETINANET.SCORE_THRESH_TEST = 0.0
+        cfg.MODEL.FCOS.SCORE_THRESH_TEST = 0.0
+        cfg.MODEL.RPN.POST_NMS_TOPK_TEST, cfg.TEST.DETECTIONS_PER_IMAGE = 20, 10
     return cfg
 
 
