@@ -82,7 +82,8 @@ def _add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
         "--eval-only",
         action="store_true",
         help="judge the maps on the config's DATASETS.TEST in place of explaining --input: metrics of the config's "
-        "TEST.SALIENCY in OUTPUT/inference/<data set>/, with a page to look at, metrics.html; e.g. --eval-only --method ODAM --num-images 100",
+        "TEST.SALIENCY in OUTPUT/inference/<data set>/, with a page to look at, metrics.html; "
+        "e.g. --eval-only --method ODAM --num-images 100",
     )
     parser.add_argument(
         "--num-images", type=int, default=0, metavar="N", help="judge the first N images only, e.g. 100 (default: all)"
