@@ -12,14 +12,14 @@ METHODS = [name for name in method_names() if name != "CAM"]  # CAM is for C4 mo
 
 
 class StopAt(TorchFunctionMode):
-    """Raises in place of the n-th function of torch."""
+    """Raises in place of the n-th function of torch, not counting what freezes parameters and puts them back."""
 
     def __init__(self, n):
         super().__init__()
         self.n = self.calls = n
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        self.calls -= 1
+        self.calls -= function is not torch.Tensor.requires_grad_
         if self.calls == 0:
             raise KeyboardInterrupt
         return function(*args, **(kwargs or {}))

@@ -65,8 +65,10 @@ class TestConfigs:
     def test_stock_file_in_a_process_of_its_own_is_quiet(self, tmp_path):
         config = model_zoo.get_config_file("COCO-Detection/retinanet_R_50_FPN_1x.yaml")
         tool = [sys.executable, ROOT / "tools" / "explain_net.py", "--config-file", config, "--output", "out"]
+        # Detectron2's main imports pkg_resources, which says that it is deprecated.
+        env = {**os.environ, "PYTHONWARNINGS": "ignore:pkg_resources is deprecated"}
         run = subprocess.run(
-            [*tool, "--input", SCENE, *FAST, *RANDOM, *TINY], cwd=tmp_path, capture_output=True, text=True
+            [*tool, "--input", SCENE, *FAST, *RANDOM, *TINY], cwd=tmp_path, capture_output=True, text=True, env=env
         )
         assert run.returncode == 0 and run.stdout.splitlines()[-1] == "Report: out/index.html"
         assert "1/1 [" in run.stderr and "Warning" not in run.stderr and "unsafe" not in run.stdout + run.stderr
