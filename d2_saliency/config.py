@@ -73,7 +73,7 @@ def add_saliency_config(cfg: CN) -> None:
     # D-RISE.
     head.DRISE = CN()
     # "mean": the paper's map; with NUM_MASKS 5000 the paper's experiment.
-    # "multiscale" (ours): needs about a tenth of the masks, see BENCHMARKS.md.
+    # "multiscale" (ours): meant to need fewer masks; how many fewer is not measured yet on enough detections.
     head.DRISE.ESTIMATOR = "multiscale"
     # Number of masks N (paper: 5000).
     head.DRISE.NUM_MASKS = 500
@@ -88,7 +88,7 @@ def add_saliency_config(cfg: CN) -> None:
     head.DRISE.TOLERANCE = 0.0
     # Masked images computed at once. Changes memory and time, and the result by rounding only.
     head.DRISE.BATCH_SIZE = 4
-    # Run the model on masked images in bfloat16: about twice as fast where the processor has it, see BENCHMARKS.md.
+    # Run the model on masked images in bfloat16: faster where the processor has it; a little other maps.
     head.DRISE.AUTOCAST = False
 
 
