@@ -19,9 +19,10 @@ class StopAt(TorchFunctionMode):
         self.n = self.calls = n
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        self.calls -= function is not torch.Tensor.requires_grad_
-        if self.calls == 0:
-            raise KeyboardInterrupt
+        if function is not torch.Tensor.requires_grad_:
+            self.calls -= 1
+            if self.calls == 0:
+                raise KeyboardInterrupt
         return function(*args, **(kwargs or {}))
 
 
