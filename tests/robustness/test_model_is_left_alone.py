@@ -31,7 +31,7 @@ def model(request, monkeypatch):
     cfg = demo_cfg("faster_rcnn_planted")
     head = cfg.MODEL.SALIENCY_HEAD
     head.NAME, head.LAYER, head.SCORE_THRESH, head.SMOOTHGRAD.NUM_SAMPLES = request.param, "features", 0.0, 2
-    head.INTEGRATED_GRADIENTS.NUM_STEPS = 2
+    head.INTEGRATED_GRADIENTS.NUM_STEPS, head.DRISE.NUM_MASKS = 2, 8
     model = explainable(ToyDetector.random(height=8, width=12))
     monkeypatch.setattr(type(model), "knows_provenance", True)
     model.class_weights.requires_grad_(False)
