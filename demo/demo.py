@@ -18,12 +18,16 @@ from tqdm import tqdm
 
 from d2_saliency import OUTPUTS
 from d2_saliency.engine.bundle import OutputError, atomic_path, check_writable
-from d2_saliency.engine.defaults import add_explainer_arguments, setup_cfg, setup_terminal
+from d2_saliency.engine.defaults import setup_cfg, setup_terminal
 from d2_saliency.engine.explainer import DefaultExplainer
 from d2_saliency.engine.image_io import list_images, output_names, read_image
 from d2_saliency.visualization import SaliencyVisualizer, show
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT / "tools"))
+
+from arguments import add_explainer_arguments  # noqa: E402
+
 EPILOG = """
 examples:
   demo/demo.py                                             the bundled images in a window

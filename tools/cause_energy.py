@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Iterator, List
 
 import numpy as np
+from arguments import add_explainer_arguments
 from detectron2.data import DatasetCatalog
 from tqdm import tqdm
 
 from d2_saliency import CLASS_TARGETS, OUTPUTS, build_saliency_head
-from d2_saliency.engine.defaults import add_explainer_arguments, setup_cfg, setup_terminal
+from d2_saliency.engine.defaults import setup_cfg, setup_terminal
 from d2_saliency.engine.explainer import DefaultExplainer
 from d2_saliency.engine.image_io import read_image
 from d2_saliency.evaluation import mean_with_interval, planted_cause_energy

@@ -16,13 +16,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from d2_saliency import CLASS_TARGETS
-from d2_saliency.engine.bundle import OutputError
-from d2_saliency.engine.defaults import add_explainer_arguments, method_cfgs, setup_cfg, setup_terminal
-from d2_saliency.engine.evaluate import build_methods, dataset_names, judge_methods
-from d2_saliency.engine.explainer import DefaultExplainer
-from d2_saliency.engine.launch import add_launch_arguments, launch
-from d2_saliency.evaluation.reference_maps import REFERENCES
+from arguments import CLASS_TARGETS, add_explainer_arguments, add_launch_arguments
+
+# What needs torch is imported in the functions, after the arguments are parsed: --help shall not take seconds.
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -47,7 +43,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--references",
         action="store_true",
-        help=f"also judge {', '.join(REFERENCES)}: maps of known worth, on scenes with known causes",
+        help="also judge TrueCause, InvertedCause, Random: maps of known worth, on scenes with known causes",
     )
     add_launch_arguments(parser)
     add_explainer_arguments(parser, str(ROOT / "configs" / "demo" / "faster_rcnn_planted.yaml"), several_methods=True)
@@ -56,6 +52,11 @@ def parse_args() -> argparse.Namespace:
 
 def compare(args: argparse.Namespace) -> int:
     """Runs in each process. Returns the exit status: 1 if an image failed."""
+    from d2_saliency.engine.defaults import method_cfgs, setup_cfg, setup_terminal
+    from d2_saliency.engine.evaluate import build_methods, dataset_names, judge_methods
+    from d2_saliency.engine.explainer import DefaultExplainer
+    from d2_saliency.evaluation.reference_maps import REFERENCES
+
     setup_terminal()
     cfg, saliency_cfg, config_file = setup_cfg(args)
     explainer = DefaultExplainer(cfg, saliency_cfg, config_file, args.trust_weights)
@@ -75,6 +76,10 @@ def compare(args: argparse.Namespace) -> int:
 
 def main() -> int:
     args = parse_args()
+    from d2_saliency.engine.bundle import OutputError
+    from d2_saliency.engine.defaults import setup_terminal
+    from d2_saliency.engine.launch import launch
+
     setup_terminal()
     try:
         return launch(compare, args)

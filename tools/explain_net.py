@@ -14,16 +14,10 @@ import sys
 from pathlib import Path
 from typing import List
 
-from d2_saliency import build_saliency_head
-from d2_saliency.engine.bundle import OutputError
-from d2_saliency.engine.defaults import add_explainer_arguments, method_cfgs, setup_cfg, setup_terminal
-from d2_saliency.engine.digest import config_text
-from d2_saliency.engine.evaluate import build_methods, dataset_names, judge_methods
-from d2_saliency.engine.explainer import DefaultExplainer, ObjectExplainer
-from d2_saliency.engine.image_io import check_any_readable, list_images
-from d2_saliency.engine.launch import add_launch_arguments, launch
-from d2_saliency.engine.results import ResultsWriter, run_info
-from d2_saliency.engine.run import explain_images
+
+from arguments import add_explainer_arguments, add_launch_arguments
+
+# What needs torch is imported in the functions, after the arguments are parsed: --help shall not take seconds.
 
 ROOT = Path(__file__).resolve().parents[1]
 EPILOG = """
@@ -103,6 +97,10 @@ _box.__name__ = "box, four numbers with commas between them"  # argparse: "inval
 
 def main() -> int:
     args = parse_args()
+    from d2_saliency.engine.bundle import OutputError
+    from d2_saliency.engine.defaults import setup_terminal
+    from d2_saliency.engine.launch import launch
+
     setup_terminal()
     try:
         return launch(evaluate, args) if args.eval_only else explain(args)
@@ -116,6 +114,14 @@ def main() -> int:
 
 def explain(args: argparse.Namespace) -> int:
     """Run what the arguments ask for. Returns the exit status: 1 if an image failed."""
+    from d2_saliency import build_saliency_head
+    from d2_saliency.engine.defaults import method_cfgs, setup_cfg
+    from d2_saliency.engine.digest import config_text
+    from d2_saliency.engine.explainer import DefaultExplainer, ObjectExplainer
+    from d2_saliency.engine.image_io import check_any_readable, list_images
+    from d2_saliency.engine.results import ResultsWriter, run_info
+    from d2_saliency.engine.run import explain_images
+
     paths = list_images(args.input)
     check_any_readable(paths)
     cfg, saliency_cfg, config_file = setup_cfg(args)
@@ -148,6 +154,10 @@ def explain(args: argparse.Namespace) -> int:
 
 def evaluate(args: argparse.Namespace) -> int:
     """Judge the maps on data sets; runs in each process. Returns the exit status: 1 if an image failed."""
+    from d2_saliency.engine.defaults import method_cfgs, setup_cfg, setup_terminal
+    from d2_saliency.engine.evaluate import build_methods, dataset_names, judge_methods
+    from d2_saliency.engine.explainer import DefaultExplainer
+
     setup_terminal()
     cfg, saliency_cfg, config_file = setup_cfg(args)
     explainer = DefaultExplainer(cfg, saliency_cfg, config_file, args.trust_weights)

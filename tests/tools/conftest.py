@@ -16,6 +16,7 @@ from tests.conftest import ROOT
 def tool(monkeypatch, tmp_path, capsys):
     """Function: command line -> status, out, err; plus what is in the output folder "out"."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(ROOT / "tools")
     spec = importlib.util.spec_from_file_location("explain_net", ROOT / "tools" / "explain_net.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -100,6 +100,7 @@ def test_data_sets_of_both_kinds_of_config():
 
 
 def test_references_tell_what_a_metric_is_worth(monkeypatch, tmp_path, capsys):
+    monkeypatch.syspath_prepend(ROOT / "tools")
     spec = importlib.util.spec_from_file_location("compare_methods", ROOT / "tools" / "compare_methods.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
