@@ -2,35 +2,23 @@
 
 import argparse
 import os
+import signal
 import warnings
 from typing import Callable
 
 import torch
 import torch.distributed as dist
 from detectron2.engine import launch as launch_gpus
+from torch.multiprocessing import ProcessExitedException
+
+from .config_files import one_line
+
+GO_ON = "give the same command again to go on; what was finished is kept."
+LOST = "Connection closed by peer"  # gloo's words, when a process waits for one that is gone
 
 
 class LaunchError(ValueError):
     """Processes cannot be started so; the message says what to do."""
-
-
-def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of every Detectron2 tool that say where it runs."""
-    parser.add_argument(
-        "--num-gpus", type=int, default=1, metavar="N", help="GPUs on each machine, e.g. 8 (default: 1)"
-    )
-    parser.add_argument(
-        "--num-machines", type=int, default=1, metavar="N", help="machines in total, e.g. 2 (default: 1)"
-    )
-    parser.add_argument(
-        "--machine-rank", type=int, default=0, metavar="R", help="number of this machine, from 0, e.g. 1"
-    )
-    parser.add_argument(
-        "--dist-url",
-        default="auto",
-        metavar="URL",
-        help="where the machines meet, e.g. tcp://10.0.0.1:50000 (default: a free port of this machine)",
-    )
 
 
 def launch(main: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
@@ -39,13 +27,14 @@ def launch(main: Callable[[argparse.Namespace], int], args: argparse.Namespace) 
 
     Args:
         main: a function of a module, which new processes can import.
-        args: with those of :func:`add_launch_arguments`.
+        args: with those of ``add_launch_arguments`` (tools/arguments.py).
 
     Returns:
         int: what ``main`` returns; 0 if it ran in processes of its own, whose errors are raised here.
 
     Raises:
-        LaunchError: there are not as many GPUs here.
+        LaunchError: there are not as many GPUs here, or one of the processes died.
+        KeyboardInterrupt: torchrun stops this process, because another one died or it was stopped itself.
     """
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         return _run_under_torchrun(main, args)
@@ -58,7 +47,10 @@ def launch(main: Callable[[argparse.Namespace], int], args: argparse.Namespace) 
         )
     if args.num_machines > 1 and args.dist_url == "auto":
         raise LaunchError("Several machines need --dist-url, e.g. tcp://10.0.0.1:50000, the same on all of them.")
-    launch_gpus(main, args.num_gpus, args.num_machines, args.machine_rank, args.dist_url, args=(args,))
+    try:
+        launch_gpus(main, args.num_gpus, args.num_machines, args.machine_rank, args.dist_url, args=(args,))
+    except ProcessExitedException as e:
+        raise LaunchError(f"A process of this run died ({one_line(e)}): {GO_ON}") from e
     return 0
 
 
@@ -68,7 +60,17 @@ def _run_under_torchrun(main: Callable[[argparse.Namespace], int], args: argpars
     warnings.filterwarnings("ignore", "TypedStorage is deprecated", UserWarning)  # Detectron2's way to gather
     # Results are gathered as Python objects, which gloo does for models on any device.
     dist.init_process_group("gloo")
+    before = signal.signal(signal.SIGTERM, _stop)
     try:
         return main(args)
+    except RuntimeError as e:
+        if LOST not in str(e):
+            raise
+        raise LaunchError(f"Another process of this run died: {GO_ON}") from e
     finally:
+        signal.signal(signal.SIGTERM, before)
         dist.destroy_process_group()
+
+
+def _stop(signum, frame) -> None:
+    raise KeyboardInterrupt

@@ -1,12 +1,16 @@
 """Where a tool runs. That two ranks end with the numbers of one is tested in tests/tools/test_explain_net_eval.py."""
 
 import argparse
+import os
+import signal
 
 import pytest
 import torch
+from torch.multiprocessing import ProcessExitedException
 
 from d2_saliency.engine import launch as module
-from d2_saliency.engine.launch import LaunchError, add_launch_arguments, launch
+from d2_saliency.engine.launch import LaunchError, launch
+from tools.arguments import add_launch_arguments
 
 
 def main(args):
@@ -41,6 +45,39 @@ def test_several_gpus_and_machines_are_detectron2_s_launch(gpus):
 def test_more_gpus_than_there_are(gpus):
     with pytest.raises(LaunchError, match="--num-gpus 5.*has 4 GPUs. On CPUs, start the tool with torchrun"):
         launch(main, parse("--num-gpus", "5"))
+
+
+def test_a_process_that_is_killed(gpus, monkeypatch):
+    def died(*args, **kwargs):
+        raise ProcessExitedException("process 1 terminated with signal SIGKILL", 1, 7, -9, "SIGKILL")
+
+    monkeypatch.setattr(module, "launch_gpus", died)
+    with pytest.raises(LaunchError, match="died .*SIGKILL.*: give the same command again to go on; what was finished"):
+        launch(main, parse("--num-gpus", "4"))
+
+
+@pytest.fixture
+def rank(monkeypatch):
+    """A process that torchrun has started, without the others."""
+    for name, value in (("WORLD_SIZE", "2"), ("LOCAL_RANK", "0")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(module.dist, "init_process_group", lambda backend: None)
+    monkeypatch.setattr(module.dist, "destroy_process_group", lambda: None)
+
+
+def test_torchrun_ends_the_others_when_one_dies(rank):
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):  # for which each tool has a message
+        launch(lambda args: os.kill(os.getpid(), signal.SIGTERM), parse())
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_only_lost_connections_are_the_others_fault(rank):
+    def fail(args):
+        raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        launch(fail, parse())
 
 
 def test_machines_that_cannot_meet(gpus):

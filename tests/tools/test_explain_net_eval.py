@@ -10,8 +10,8 @@ import sys
 import time
 
 import cv2
-import numpy as np
 import pytest
+import torch
 from detectron2.utils.logger import setup_logger
 
 from d2_saliency.data.planted_causes import cache_dir, split_scene
@@ -141,21 +141,28 @@ class Ranks:
         return [process.wait(timeout=300) for process in self.processes]
 
 
-def test_two_ranks_one_of_them_killed_end_with_the_numbers_of_one(tool, tmp_path):
+@pytest.fixture
+def one_thread():
+    """As torchrun gives to each process: with another number the last bits may differ."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_two_ranks_one_of_them_killed_end_with_the_numbers_of_one(tool, tmp_path, one_thread):
     single = results(tool("--eval-only", "--output", "out", *FAST, *METRICS).folder)
     records = tmp_path / "two" / "inference" / "planted_val" / "ODAM" / "records"
     ranks = Ranks(tmp_path)
     while not list(records.glob("[!.]*.json")) and all(p.poll() is None for p in ranks.processes):
         time.sleep(0.01)
-    ranks.processes[1].send_signal(signal.SIGKILL)
-    ranks.processes[0].kill()  # torchrun ends the others
-    assert ranks.wait() == [-signal.SIGKILL] * 2
-    done = len(list(records.glob("[!.]*.json")))
-    assert 0 < done < NUM_SCENES and not (records.parent / "metrics.json").exists()
+    ranks.processes[1].kill()
+    assert ranks.wait() == [2, -signal.SIGKILL]
+    message = (tmp_path / "log_0.txt").read_text().splitlines()[-1]
+    assert message.startswith("explain_net: Another process of this run died: give the same command again to go on;")
+    done = {path: path.stat().st_mtime_ns for path in records.glob("[!.]*.json")}
+    assert 0 < len(done) < NUM_SCENES and not (records.parent / "metrics.json").exists()
     assert Ranks(tmp_path).wait() == [0, 0]
-    assert f"{done} of {NUM_SCENES} images were done already" in (tmp_path / "log_0.txt").read_text()
-    two = results(tmp_path / "two")
-    assert two["counts"] == single["counts"]
-    for metric, values in single["metrics"].items():
-        for name, numbers in values.items():
-            np.testing.assert_allclose(list(two["metrics"][metric][name].values()), list(numbers.values()), atol=1e-5)
+    assert f"{len(done)} of {NUM_SCENES} images were done already" in (tmp_path / "log_0.txt").read_text()
+    assert all(path.stat().st_mtime_ns == written for path, written in done.items())
+    assert results(tmp_path / "two") == single
