@@ -17,7 +17,8 @@ from d2_saliency import add_saliency_config, build_saliency_head
 from d2_saliency.engine.digest import config_text
 from d2_saliency.engine.explainer import DefaultExplainer
 from d2_saliency.engine.image_io import ImageError, read_image
-from d2_saliency.engine.results import ResultsWriter, finish_results, run_info
+from d2_saliency.engine.results import ResultsWriter, finish_results
+from d2_saliency.engine.run_info import run_info
 from d2_saliency.visualization import save_panels, write_report
 
 MAX_BYTES = 20 * 2**20  # of an uploaded file

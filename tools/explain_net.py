@@ -12,10 +12,12 @@ import argparse
 import shlex
 import sys
 from pathlib import Path
-from typing import List
-
+from typing import TYPE_CHECKING, List, Optional
 
 from arguments import add_explainer_arguments, add_launch_arguments
+
+if TYPE_CHECKING:
+    from d2_saliency.engine.detection_metrics import DetectionMetrics
 
 # What needs torch is imported in the functions, after the arguments are parsed: --help shall not take seconds.
 
@@ -30,6 +32,7 @@ examples:
   tools/explain_net.py --method ODAM SSGradCAM Gradient   three methods side by side in one report
   tools/explain_net.py --input photo.jpg --method DRISE --target-box 40,60,180,300 --target-class dog
                                                           why was this dog missed? (or: why is this not a dog?)
+  tools/explain_net.py --method ODAM GradCAM --metrics    and say in the report what each map is worth
   tools/explain_net.py --eval-only --method ODAM GradCAM  are their maps true? Metrics on the config's DATASETS.TEST
   torchrun --nproc-per-node 2 tools/explain_net.py --eval-only --output out      the same in two processes
 """
@@ -80,6 +83,14 @@ def _add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
         "e.g. --eval-only --method ODAM --num-images 100",
     )
     parser.add_argument(
+        "--metrics",
+        nargs="*",
+        metavar="NAME",
+        help="also measure each map and show the values in the report, e.g. --metrics average_drop; without a NAME "
+        "those of TEST.SALIENCY.METRICS that need no annotated images. Costs up to hundreds of runs of the "
+        "detector for each detection (default: none). With --eval-only: these in place of the config's",
+    )
+    parser.add_argument(
         "--num-images", type=int, default=0, metavar="N", help="judge the first N images only, e.g. 100 (default: all)"
     )
     add_launch_arguments(parser)
@@ -102,6 +113,8 @@ def main() -> int:
     from d2_saliency.engine.launch import launch
 
     setup_terminal()
+    if args.metrics:
+        args.opts = ["TEST.SALIENCY.METRICS", repr(args.metrics), *args.opts]
     try:
         return launch(evaluate, args) if args.eval_only else explain(args)
     except (ValueError, OutputError) as e:  # they say what is wrong and what to do
@@ -119,8 +132,9 @@ def explain(args: argparse.Namespace) -> int:
     from d2_saliency.engine.digest import config_text
     from d2_saliency.engine.explainer import DefaultExplainer, ObjectExplainer
     from d2_saliency.engine.image_io import check_any_readable, list_images
-    from d2_saliency.engine.results import ResultsWriter, run_info
+    from d2_saliency.engine.results import ResultsWriter
     from d2_saliency.engine.run import explain_images
+    from d2_saliency.engine.run_info import run_info
 
     paths = list_images(args.input)
     check_any_readable(paths)
@@ -131,6 +145,9 @@ def explain(args: argparse.Namespace) -> int:
         raise ValueError("Give as many --target-box as --target-class: each box needs a class.")
     if targets:
         explainer = ObjectExplainer(explainer, args.target_box, args.target_class)
+    if targets and args.metrics is not None:
+        raise ValueError("--metrics judges the maps of detections: leave it out, or leave out --target-box.")
+    measure = _measure(explainer, saliency_cfg, args)
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     methods = []
     for method_cfg in method_cfgs(saliency_cfg, args.method):
@@ -143,13 +160,25 @@ def explain(args: argparse.Namespace) -> int:
             explainer.weights,
             getattr(head, "num_samples", None),
             head.class_target,
+            measure and measure.better,
         )
         methods.append((head, run))
-    failed = explain_images(explainer, paths, [(head, ResultsWriter(args.output, run)) for head, run in methods])
+    failed = explain_images(
+        explainer, paths, [(head, ResultsWriter(args.output, run)) for head, run in methods], measure
+    )
     if failed:
         print(f"{failed} of {len(paths)} images failed: see {Path(args.output) / 'errors.json'}", file=sys.stderr)
     print(f"Report: {Path(args.output) / 'index.html'}")
     return 1 if failed else 0
+
+
+def _measure(explainer, saliency_cfg, args: argparse.Namespace) -> Optional["DetectionMetrics"]:
+    """What measures the maps, if anything is to."""
+    from d2_saliency.engine.detection_metrics import DetectionMetrics
+
+    if args.metrics is None:
+        return None
+    return DetectionMetrics(explainer, saliency_cfg.TEST.SALIENCY, args.metrics or None)
 
 
 def evaluate(args: argparse.Namespace) -> int:

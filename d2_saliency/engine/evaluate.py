@@ -20,8 +20,8 @@ from .bundle import OutputError, check_writable, write_text
 from .digest import config_text
 from .explainer import DefaultExplainer
 from .image_io import read_image
-from .results import run_info
 from .run import describe_error
+from .run_info import run_info
 
 logger = logging.getLogger(__name__)
 

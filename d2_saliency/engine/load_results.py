@@ -31,6 +31,8 @@ def load_results(output_dir: Union[str, Path]) -> Dict[str, Any]:
     if version == 1:
         _upgrade_from_1(results)
     elif version == SCHEMA_VERSION:
+        for run in results["runs"]:
+            run.setdefault("metrics", {})  # folders of before they were measured
         for image in results["images"]:
             image["picture"] = f"report/pictures/{image['name']}.jpg"
         for detection in results["detections"]:
@@ -46,7 +48,7 @@ def load_results(output_dir: Union[str, Path]) -> Dict[str, Any]:
 def _upgrade_from_1(results: Dict[str, Any]) -> None:
     """Version 1: one method a folder, so no folders for methods."""
     run = results.pop("run")
-    results["schema_version"], results["runs"] = SCHEMA_VERSION, [{"class_target": None, **run}]
+    results["schema_version"], results["runs"] = SCHEMA_VERSION, [{"class_target": None, "metrics": {}, **run}]
     for image in results["images"]:
         image["seconds"] = {run["method"]: image["seconds"]}
         image["picture"] = f"{image['name']}/image.jpg"

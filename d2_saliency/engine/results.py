@@ -12,17 +12,13 @@ OUT/errors.json                    the images that failed, and why: [] if none d
 import json
 import logging
 import math
-import platform
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
-import detectron2
 import numpy as np
-import torch
 from detectron2.structures import Instances
 from PIL import Image
 
-import d2_saliency
 from d2_saliency.engine.bundle import atomic_path, check_writable, output_errors, save_maps, write_json
 from d2_saliency.engine.digest import digest, file_digest
 from d2_saliency.engine.flags import detection_flags
@@ -31,50 +27,6 @@ logger = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 2
 PICTURE_SIDE = 1024  # pixels of the longer side of OUT/report/pictures/<image>.jpg
-
-
-def run_info(
-    command: str,
-    config: str,
-    method: str,
-    seed: int,
-    weights: str = "",
-    num_samples: Optional[int] = None,
-    class_target: Optional[str] = None,
-) -> Dict[str, Any]:
-    """
-    An item of "runs" in results.json: how the maps of one method were made.
-
-    Args:
-        command: the command line
-        config: the whole config as text, see :func:`d2_saliency.engine.digest.config_text`
-        method: name of the saliency head
-        seed: seed of the method
-        weights: ``cfg.MODEL.WEIGHTS``; a file is identified by its content, anything else by its name
-        num_samples: number of noise passes, None for a method without
-        class_target: what the class map explains, for people to read (``config`` has it, too)
-
-    Returns:
-        dict: with "digest", which changes whenever the results could.
-    """
-    weights_digest = file_digest(weights) or weights
-    return {
-        "command": command,
-        "method": method,
-        "class_target": class_target,
-        "seed": seed,
-        "num_samples": num_samples,
-        "weights": weights,
-        "config_digest": digest(config),
-        "digest": digest(config, method, seed, num_samples, weights_digest, d2_saliency.__version__),
-        "versions": {
-            "d2_saliency": d2_saliency.__version__,
-            "detectron2": detectron2.__version__,
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
-    }
 
 
 class ResultsWriter:

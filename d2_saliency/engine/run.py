@@ -3,9 +3,10 @@
 import logging
 import time
 from pathlib import Path
-from typing import List, Sequence, Tuple
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
+from detectron2.structures import Instances
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -20,9 +21,15 @@ from .results import ResultsWriter, finish_results
 
 logger = logging.getLogger(__name__)
 
+Measure = Callable[[np.ndarray, Instances], List[Dict[str, float]]]
+"""An image (BGR) and its N explained detections -> for each of them, what was measured on its maps."""
+
 
 def explain_images(
-    explainer: DefaultExplainer, paths: List[Path], methods: Sequence[Tuple[SaliencyHead, ResultsWriter]]
+    explainer: DefaultExplainer,
+    paths: List[Path],
+    methods: Sequence[Tuple[SaliencyHead, ResultsWriter]],
+    measure: Optional[Measure] = None,
 ) -> int:
     """
     Explain image files into an output folder: pictures, maps, results.json, errors.json and index.html.
@@ -34,6 +41,7 @@ def explain_images(
         explainer: its model's saliency head is replaced.
         paths: image files.
         methods: one or more saliency heads, each with the writer of its results, all into one folder.
+        measure: called after each method has explained an image, with the model as that method left it.
 
     Returns:
         int: the number of images that failed, with one method or all of them.
@@ -47,7 +55,7 @@ def explain_images(
             to_do = [(*m, digest) for m, digest in zip(methods, digests) if not m[1].is_done(name, digest)]
             if to_do:
                 progress.set_postfix_str(path.name)
-                if not _explain_file(explainer, path, name, to_do):
+                if not _explain_file(explainer, path, name, to_do, measure):
                     failed.add(name)
             else:
                 done += 1
@@ -66,7 +74,11 @@ def explain_images(
 
 
 def _explain_file(
-    explainer: DefaultExplainer, path: Path, name: str, methods: List[Tuple[SaliencyHead, ResultsWriter, str]]
+    explainer: DefaultExplainer,
+    path: Path,
+    name: str,
+    methods: List[Tuple[SaliencyHead, ResultsWriter, str]],
+    measure: Optional[Measure],
 ) -> bool:
     """Explain an image with some methods, or note the errors. Returns whether all went well."""
     image = None
@@ -75,7 +87,7 @@ def _explain_file(
         try:
             image = read_image(path) if image is None else image
             explainer.model.saliency_head = head
-            _explain_image(explainer, path, name, image, writer, digest)
+            _explain_image(explainer, path, name, image, writer, digest, measure)
             results.append(True)
         except OutputError:
             raise
@@ -89,15 +101,22 @@ def _explain_file(
 
 
 def _explain_image(
-    explainer: DefaultExplainer, path: Path, name: str, image: np.ndarray, writer: ResultsWriter, digest: str
+    explainer: DefaultExplainer,
+    path: Path,
+    name: str,
+    image: np.ndarray,
+    writer: ResultsWriter,
+    digest: str,
+    measure: Optional[Measure],
 ) -> None:
     start = time.perf_counter()
     instances = explainer(image)["instances"]
     seconds = time.perf_counter() - start
+    metrics = measure(image, instances) if measure else None
     writer.begin_image(name)
     num_samples = writer.run["num_samples"]
     save_panels(writer.output_dir / name / writer.method, image, instances, explainer.class_names, num_samples)
-    writer.add_image(name, digest, path, image, instances, explainer.class_names, seconds)
+    writer.add_image(name, digest, path, image, instances, explainer.class_names, seconds, metrics=metrics)
 
 
 def describe_error(error: Exception) -> str:

@@ -1,10 +1,11 @@
 """What a metric is given: one image, its explained detections and the objects that they are of."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Dict, List, Optional
 
 import numpy as np
+from detectron2.config import CfgNode
 from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
@@ -46,6 +47,11 @@ class MetricSettings:
         for name in ("num_steps", "num_draws", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"TEST.SALIENCY.{name.upper()} is {getattr(self, name)}; it is at least 1.")
+
+    @classmethod
+    def from_options(cls, options: CfgNode) -> "MetricSettings":
+        """The settings that ``cfg.TEST.SALIENCY`` says."""
+        return cls(**{f.name: options[f.name.upper()] for f in fields(cls)})
 
 
 @dataclass

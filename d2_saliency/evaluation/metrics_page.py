@@ -4,15 +4,19 @@ import base64
 import inspect
 import re
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Union
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Union
 
 import jinja2
+from detectron2.data import MetadataCatalog
 
 from ..engine.bundle import write_text
+from ..engine.results import class_name
 from .build import METRICS
 from .comparison import Compared, Records, arrow, compare, shared_detections
 from .plots import curve_names, curve_plot, violin_plot
 from .summary import counts
+
+MAX_LISTED = 300  # detections whose own values are on the page; records/ has those of all
 
 
 def write_metrics_page(path: Union[str, Path], dataset: str, records: Records, metrics: List[str]) -> None:
@@ -33,12 +37,13 @@ def write_metrics_page(path: Union[str, Path], dataset: str, records: Records, m
         dataset=dataset,
         reference=next(iter(records)),
         counts={method: counts(images) for method, images in records.items()},
-        parts=list(_parts(records, metrics)),
+        parts=list(_parts(records, metrics, MetadataCatalog.get(dataset).get("thing_classes"))),
+        max_listed=MAX_LISTED,
     )
     write_text(path, page)
 
 
-def _parts(records: Records, metrics: List[str]) -> Iterator[Dict[str, Any]]:
+def _parts(records: Records, metrics: List[str], classes: Optional[Sequence[str]]) -> Iterator[Dict[str, Any]]:
     reference = next(iter(records))
     detections = shared_detections(records)
     for metric, values in compare(records, metrics, reference).items():
@@ -54,8 +59,23 @@ def _parts(records: Records, metrics: List[str]) -> Iterator[Dict[str, Any]]:
             "differences": [
                 {"method": m, "cells": [_difference(metric, name, v[m]) for name, v in values.items()]} for m in others
             ],
+            "detections": list(_each_detection(detections, metric, classes)),
+            "num_detections": len(detections[reference]),
+            "num_values": len(METRICS[metric].values),  # "win" is of a comparison, not of a detection
             "pictures": [{"source": _data_uri(svg), "alt": f"{what} of {metric}"} for what, svg in pictures],
         }
+
+
+def _each_detection(
+    detections: Dict[str, List[Dict[str, Any]]], metric: str, classes: Optional[Sequence[str]]
+) -> Iterator[Dict[str, Any]]:
+    """The first detections, each with a row of values for each method."""
+    for twins in list(zip(*detections.values()))[:MAX_LISTED]:
+        first = twins[0]
+        name = f"{first['image_id']} #{first['index']}: {class_name(first['class_id'], classes)} {first['score']:.0%}"
+        values = ([twin["metrics"].get(metric, {}).get(key) for key in METRICS[metric].values] for twin in twins)
+        cells = [["–" if v is None else f"{v:.3g}" for v in row] for row in values]
+        yield {"name": name, "rows": [{"method": m, "cells": c} for m, c in zip(detections, cells)]}
 
 
 def _about(metric: str) -> str:

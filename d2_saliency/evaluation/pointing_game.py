@@ -9,7 +9,7 @@ from .explained_image import ExplainedImage
 from .regions import box_mask, energy_share, peak_share
 
 
-@saliency_metric("hit", "energy")
+@saliency_metric("hit", "energy", needs="bbox")
 def pointing_game(image: ExplainedImage) -> List[Dict[str, float]]:
     """
     P(b) and eP(b) of the class map: does it lie in the ground-truth box (SSGrad-CAM++, Table 2)?

@@ -2,7 +2,6 @@
 
 import logging
 from collections import OrderedDict
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Union
 
@@ -100,7 +99,7 @@ class SaliencyEvaluator(DatasetEvaluator):
             "output_dir": output_dir,
             "score_thresh": options.SCORE_THRESH,
             "iou_thresh": options.IOU_THRESH,
-            "settings": MetricSettings(**{f.name: options[f.name.upper()] for f in fields(MetricSettings)}),
+            "settings": MetricSettings.from_options(options),
             "run_digest": run_digest,
         }
 
@@ -108,7 +107,7 @@ class SaliencyEvaluator(DatasetEvaluator):
         keys = {key for record in self._dataset.values() for a in objects_of(record) for key in a if a[key]}
         for name in metrics:
             if METRICS[name].needs and METRICS[name].needs not in keys:
-                what = {"segmentation": "masks"}.get(METRICS[name].needs, f"'{METRICS[name].needs}'")
+                what = {"bbox": "boxes", "segmentation": "masks"}.get(METRICS[name].needs, f"'{METRICS[name].needs}'")
                 logger.warning(f"Metric {name} is skipped: the annotations of '{self.dataset_name}' have no {what}.")
         return [name for name in metrics if METRICS[name].needs in keys | {""}]
 

@@ -85,7 +85,7 @@ def _page(results: Dict[str, Any], images: List[Dict[str, Any]]) -> str:
     data = {
         "images": images,
         "methods": [run["method"] for run in runs],
-        "runs": {run["method"]: {key: run[key] for key in ("class_target", "seed")} for run in runs},
+        "runs": {run["method"]: {key: run[key] for key in ("class_target", "seed", "metrics")} for run in runs},
         "command": runs[0]["command"] if runs else "",
         "outputs": OUTPUTS,
         "colorMap": COLOR_MAP.tolist(),

@@ -20,7 +20,7 @@ def test_folder_of_version_1(tmp_path):
     write(tmp_path, {"schema_version": 1, "run": run, "images": [image], "detections": [detection]}, errors)
     assert load_results(tmp_path) == {
         "schema_version": 2,
-        "runs": [{**run, "class_target": None}],
+        "runs": [{**run, "class_target": None, "metrics": {}}],
         "images": [{**IMAGE, "seconds": {"ODAM": 1.5}, "picture": "x/image.jpg"}],
         "detections": [{**detection, "metrics": {}, "maps": "maps/x.npz"}],
         "errors": [{**errors[0], "methods": ["ODAM"]}],

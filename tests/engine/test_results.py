@@ -8,7 +8,8 @@ from PIL import Image
 
 from d2_saliency.engine.bundle import OutputError, load_maps
 from d2_saliency.engine.flags import detection_flags
-from d2_saliency.engine.results import ResultsWriter, class_name, finish_results, run_info
+from d2_saliency.engine.results import ResultsWriter, class_name, finish_results
+from d2_saliency.engine.run_info import run_info
 from tests.engine.test_bundle import make_instances
 
 CONFIG = {"command": "explain", "config": "A: 1", "method": "ODSmoothGrad", "seed": 0, "num_samples": 20}
@@ -31,6 +32,12 @@ class TestFlags:
         instances = make_instances([maps, torch.zeros(5, 0, 0), torch.ones(5, 1, 1)])
         flags = ["zero map: x_min", "zero map: y_max", "map not finite: x_max"]
         assert detection_flags(instances) == [flags, [], []]  # a map that nobody asked for is not flagged
+
+    def test_gradient_overflow(self):
+        instances = make_instances([torch.ones(5, 2, 2), torch.ones(5, 2, 2)])
+        instances.num_overflowed = torch.tensor([[0, 3, 0, 0, 1], [0, 0, 0, 0, 0]])
+        notes = ["gradient overflow: 3 cells of x_min set to 0", "gradient overflow: 1 cells of y_max set to 0"]
+        assert detection_flags(instances) == [notes, []]
 
     def test_noise_passes(self):
         instances = make_instances([torch.ones(5, 1, 1)] * 4, num_matched=[20, 10, 9, 0])

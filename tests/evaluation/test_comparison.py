@@ -1,6 +1,7 @@
 """Comparisons of methods by hand, and what becomes of them on the page."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ def record(image_id, *detections):
         "detections": [
             {
                 "index": index,
+                "class_id": 1,
+                "score": 0.9,
                 "matched": hit is not None,
                 "empty_map": False,
                 "metrics": {
@@ -74,6 +77,27 @@ def test_page_of_one_and_of_several_methods(records, tmp_path):
         assert "photos &lt;b&gt;" in page and page.count("<img") == 2
         assert "The class score of a detection in its explanation image" in page and ":func:" not in page
         assert ("difference from A" in page) == (len(chosen) > 1)
+
+
+def test_page_lists_each_detection_with_every_method(records, tmp_path, monkeypatch):
+    write_metrics_page(tmp_path / "metrics.html", "photos <b>", records, ["average_drop", "pointing_game"])
+    page = (tmp_path / "metrics.html").read_text()
+    tables = re.findall(r'<table class="each">(.*?)</table>', page, re.DOTALL)
+    rows = [[re.split("<td>", row)[1:] for row in table.strip().splitlines() if "<td>" in row] for table in tables]
+    assert rows[0] == [
+        ["7 #0: class 1 90%", "A", "10", "0"],
+        ["", "B", "15", "0"],
+        ["7 #2: class 1 90%", "A", "30", "0"],
+        ["", "B", "20", "0"],
+        ["8 #0: class 1 90%", "A", "50", "0"],
+        ["", "B", "50", "0"],
+    ]
+    assert rows[1][2] == ["7 #2: class 1 90%", "A", "–", "–"]
+    assert "(the first" not in page
+    monkeypatch.setattr("d2_saliency.evaluation.metrics_page.MAX_LISTED", 2)
+    write_metrics_page(tmp_path / "metrics.html", "photos", records, ["average_drop"])
+    page = (tmp_path / "metrics.html").read_text()
+    assert page.count("class 1 90%") == 2 and "(the first 2 of 3; all are in records/)" in page
 
 
 def test_nested_floats_for_detectron2(records):

@@ -22,8 +22,9 @@ from d2_saliency import explainable
 from d2_saliency.engine import results as results_module
 from d2_saliency.engine import run as run_module
 from d2_saliency.engine.bundle import OutputError
-from d2_saliency.engine.results import ResultsWriter, run_info
+from d2_saliency.engine.results import ResultsWriter
 from d2_saliency.engine.run import explain_images
+from d2_saliency.engine.run_info import run_info
 from d2_saliency.testing import ToyDetector
 from tests.conftest import ROOT
 from tests.robustness.conftest import in_child, slow

@@ -19,8 +19,9 @@ from torch import nn
 from d2_saliency import add_saliency_config, build_saliency_head, explainable
 from d2_saliency.engine.bundle import MapsError, load_maps, save_maps
 from d2_saliency.engine.config_files import ConfigError, merge_opts, merge_yaml
-from d2_saliency.engine.defaults import add_explainer_arguments, setup_cfg
-from d2_saliency.engine.results import ResultsWriter, run_info
+from d2_saliency.engine.defaults import setup_cfg
+from d2_saliency.engine.results import ResultsWriter
+from d2_saliency.engine.run_info import run_info
 from d2_saliency.engine.weights import WeightsError, load_weights
 from d2_saliency.testing import ToyDetector
 from tests.engine.test_bundle import make_instances
@@ -167,10 +168,9 @@ class TestConfigs:
 
 
 def test_contradictory_options():
-    parser = argparse.ArgumentParser()
-    add_explainer_arguments(parser, "x.yaml")
-    args = parser.parse_args(["--config-file", "COCO-Detection/retinanet_R_50_FPN_1x.yaml", "--seed", "3"])
-    args.opts = ["MODEL.SALIENCY_HEAD.SEED", "4"]
+    args = dict.fromkeys(["method", "class_target", "score_thresh", "max_instances", "trust_config"])
+    args.update(config_file="COCO-Detection/retinanet_R_50_FPN_1x.yaml", opts=["MODEL.SALIENCY_HEAD.SEED", "4"], seed=3)
+    args = argparse.Namespace(**args)
     assert setup_cfg(args)[1].MODEL.SALIENCY_HEAD.SEED == 3  # the argument, as --help says of it
 
 

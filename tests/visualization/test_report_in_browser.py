@@ -7,12 +7,19 @@ import pytest
 import torch
 from detectron2.structures import Boxes, Instances
 
-from d2_saliency.engine.results import ResultsWriter, finish_results, run_info
+from d2_saliency.engine.results import ResultsWriter, finish_results
+from d2_saliency.engine.run_info import run_info
 from d2_saliency.structures import OUTPUTS, SaliencyMaps
 from d2_saliency.visualization import write_report
 
 EVIL = "</script><script>window.evil = 1</script><img src=x onerror='window.evil=1'>"
 HEIGHT, WIDTH = 120, 160
+BETTER = {
+    "deletion_insertion.deletion": "lower",
+    "deletion_insertion.insertion": "higher",
+    "average_drop.drop": "lower",
+}
+VALUES = (0.125, 0.5, 30.0), (0.25, 0.75, float("nan"))  # of the two methods, for the second detection
 
 
 def detections(peaks, classes=(0, 1)):
@@ -37,13 +44,12 @@ def folder(tmp_path_factory):
     image = np.full((HEIGHT, WIDTH, 3), 90, np.uint8)
     names = ["dog", EVIL, "cat"]
     writers = [
-        ResultsWriter(tmp_path, run_info(f"explain_net.py {EVIL}", "A: 1", "ODSmoothGrad", 0, num_samples=20)),
-        ResultsWriter(tmp_path, run_info(f"explain_net.py {EVIL}", "A: 1", "ODAM", 0)),
+        ResultsWriter(tmp_path, run_info(f"explain_net.py {EVIL}", "A: 1", *options, metrics=BETTER))
+        for options in (("ODSmoothGrad", 0, "", 20), ("ODAM", 0))
     ]
-    for peak, writer in zip((1.0, 3.0), writers):
-        writer.add_image(
-            "a", "d", f"photos/{EVIL}.jpg", image, detections(peak), names, 1.5, metrics=[{}, {"del": 0.125}]
-        )
+    for peak, values, writer in zip((1.0, 3.0), VALUES, writers):
+        metrics = [{}, dict(zip(BETTER, values))]
+        writer.add_image("a", "d", f"photos/{EVIL}.jpg", image, detections(peak), names, 1.5, metrics=metrics)
         writer.add_image("b", "d", "photos/b.jpg", image, detections(peak, (2, 2)), names, 1.5)
     writers[1].add_error("c", f"{EVIL}.png", EVIL)
     finish_results(writers)
@@ -167,10 +173,28 @@ def test_zero_map_and_notes(page):
     assert "found again in 20 of 20 noise passes" in page.locator("#per-method").inner_text()
 
 
-def test_metrics_and_stability(page):
+def test_metrics_of_the_methods_side_by_side(page):
     open_second(page)
-    text = page.locator("#per-method").inner_text()
-    assert "found again in 13 of 20 noise passes" in text and text.count("0.125") == 2
+    rows = page.locator("#metrics tr")
+    texts = [[cell.inner_text() for cell in row.locator("th, td").all()] for row in rows.all()]
+    assert texts == [
+        ["What the maps are worth", "ODSmoothGrad", "ODAM"],
+        ["deletion insertion"],
+        ["deletion ↓", "0.125", "0.25"],
+        ["insertion ↑", "0.5", "0.75"],
+        ["average drop"],
+        ["drop ↓", "30", "not defined"],
+    ]
+    assert page.locator("#metrics .best").all_inner_texts() == ["0.125", "0.75"]  # with one value, nothing is best
+    page.keyboard.press("ArrowLeft")  # on to a detection of which nothing was measured
+    page.locator("#label", has_text="dog").wait_for()
+    page.locator("#maps canvas").nth(9).wait_for()
+    assert rows.count() == 0
+
+
+def test_stability_and_command(page):
+    open_second(page)
+    assert "found again in 13 of 20 noise passes" in page.locator("#per-method").inner_text()
     assert page.locator("meter").get_attribute("value") == "13"
     assert page.locator("#command").text_content() == f"explain_net.py {EVIL}"
 

@@ -75,7 +75,7 @@ async function open(i, d) {
 
 function showText() {
   const {image, detection, d} = now;
-  for (const id of ["stage", "maps", "warnings", "facts", "per-method", "siblings"]) byId(id).replaceChildren();
+  for (const id of ["stage", "maps", "metrics", "warnings", "facts", "per-method", "siblings"]) byId(id).replaceChildren();
   byId("file").textContent = image.label;
   byId("file").title = image.file;
   byId("label").textContent = detection ? detection.class : "No detection";
@@ -118,8 +118,29 @@ function showMethods(records) {
     const seconds = now.data.seconds[name];
     const facts = {"class target": run.class_target, seed: run.seed, "time (image)": seconds == null ? null : `${seconds.toFixed(1)} s`};
     const known = Object.entries(facts).filter(([, value]) => value !== null && value !== undefined);
-    const metrics = Object.entries(record.metrics).map(([key, value]) => [key, number(value)]);
-    rows(element("table", null, parent), Object.fromEntries([...known, ...metrics]));
+    rows(element("table", null, parent), Object.fromEntries(known));
+  }
+  showMetrics(records);
+}
+
+// One row for each value that was measured, "<metric>.<value>", one column for each method; the best is bold.
+function showMetrics(records) {
+  const methods = Object.keys(records).filter(name => Object.keys(records[name].metrics).length);
+  const keys = new Set(methods.flatMap(name => Object.keys(records[name].metrics)));
+  if (!keys.size) return;
+  const parent = byId("metrics"), heading = element("tr", null, parent);
+  for (const text of ["What the maps are worth", ...methods]) element("th", text, heading);
+  let group = null;
+  for (const key of keys) {
+    const [metric, value] = key.includes(".") ? key.split(".") : ["", key];
+    if (metric !== group && metric) element("th", metric.replaceAll("_", " "), element("tr", null, parent, "group")).colSpan = methods.length + 1;
+    group = metric;
+    const better = methods.map(name => report.runs[name].metrics[key]).find(Boolean);
+    const row = element("tr", null, parent), values = methods.map(name => records[name].metrics[key] ?? null);
+    element("th", `${value}${{higher: " ↑", lower: " ↓"}[better] || ""}`, row);
+    const known = values.filter(v => v !== null), best = better === "lower" ? Math.min(...known) : Math.max(...known);
+    const differ = better && known.some(v => v !== best);
+    for (const v of values) element("td", v === null ? "not defined" : number(v), row, v === null ? "dim" : differ && v === best ? "best" : "");
   }
 }
 

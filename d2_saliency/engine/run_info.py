@@ -1,0 +1,61 @@
+"""What results.json says of how the maps of one method were made."""
+
+import platform
+from typing import Any, Dict, Mapping, Optional
+
+import detectron2
+import numpy as np
+import torch
+
+import d2_saliency
+from d2_saliency.engine.digest import digest, file_digest
+
+
+def run_info(
+    command: str,
+    config: str,
+    method: str,
+    seed: int,
+    weights: str = "",
+    num_samples: Optional[int] = None,
+    class_target: Optional[str] = None,
+    metrics: Optional[Mapping[str, str]] = None,
+) -> Dict[str, Any]:
+    """
+    An item of "runs" in results.json: how the maps of one method were made.
+
+    Args:
+        command: the command line
+        config: the whole config as text, see :func:`d2_saliency.engine.digest.config_text`
+        method: name of the saliency head
+        seed: seed of the method
+        weights: ``cfg.MODEL.WEIGHTS``; a file is identified by its content, anything else by its name
+        num_samples: number of noise passes, None for a method without
+        class_target: what the class map explains, for people to read (``config`` has it, too)
+        metrics: name of each value that is measured on the maps -> "higher" or "lower", which is better
+
+    Returns:
+        dict: with "digest", which changes whenever the results could. It leaves out "threads", the number of threads
+        that torch uses, although the last bits may depend on it: a run may go on on another machine.
+    """
+    metrics = dict(metrics or {})
+    weights_digest = file_digest(weights) or weights
+    return {
+        "command": command,
+        "method": method,
+        "class_target": class_target,
+        "seed": seed,
+        "num_samples": num_samples,
+        "metrics": metrics,
+        "weights": weights,
+        "threads": torch.get_num_threads(),
+        "config_digest": digest(config),
+        "digest": digest(config, method, seed, num_samples, weights_digest, d2_saliency.__version__, sorted(metrics)),
+        "versions": {
+            "d2_saliency": d2_saliency.__version__,
+            "detectron2": detectron2.__version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+    }
