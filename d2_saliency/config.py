@@ -26,6 +26,9 @@ def add_saliency_config(cfg: CN) -> None:
     head.MASK_OUTPUT = False
     # Seed of everything random in a method. The same seed gives the same maps, whatever the batch size.
     head.SEED = 0
+    # Gradients to pixels and D-RISE run the detector as a copy whose batch norms are part of the convolutions before
+    # them, channels last: the same function up to rounding, in less time. BENCHMARKS.md has its effect.
+    head.FOLD_NORMS = True
     # Architecture that META_ARCHITECTURE: SaliencyGeneric makes explainable.
     head.META_ARCHITECTURE = "GeneralizedRCNN"
 
@@ -40,8 +43,11 @@ def add_saliency_config(cfg: CN) -> None:
     # "detection": match what the detector outputs under noise (ODSmoothGrad);
     # "index": no matching, follow the detection's own proposal or anchor through the noise.
     head.SMOOTHGRAD.MATCH = "detection"
-    # Noise passes computed at once. Changes memory and time, not the result.
+    # Noise passes computed at once on a GPU: memory, time, and the result by rounding. A CPU computes one at a time.
     head.SMOOTHGRAD.BATCH_SIZE = 4
+    # ODSmoothGrad: run the detector under noise in bfloat16; faster where the processor has it, and other maps (see
+    # BENCHMARKS.md). Smooth Grad-CAM++ does not: its powers of small gradients come out as others.
+    head.SMOOTHGRAD.AUTOCAST = False
 
     # CAM methods.
     # Feature map under study: "auto" is the pyramid level (or C4/DC5 map) that the detection was read from; a module

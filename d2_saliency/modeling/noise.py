@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from .batching import reproducible_batch_size, run_in_batches
 from .layers import recorded_output
 from .matching import match_instances
+from .optimize import half_precision
 
 MATCHES = ("detection", "index")
 
@@ -69,6 +70,7 @@ class NoiseMixin(Head):
         iou_thresh: float = 0.7,
         match: str = "detection",
         batch_size: int = 4,
+        autocast: bool = False,
         **kwargs,
     ):
         """
@@ -78,6 +80,7 @@ class NoiseMixin(Head):
             iou_thresh: a match has an IoU strictly above this.
             match: "detection", or "index" to follow the detection's own proposal or anchor without matching.
             batch_size: noise passes computed at once; see :mod:`.batching`.
+            autocast: let :meth:`noise_passes` run the detector in bfloat16 where the method says that it may.
             kwargs: see the saliency head.
         """
         super().__init__(**kwargs)
@@ -95,6 +98,7 @@ class NoiseMixin(Head):
         self.iou_thresh = iou_thresh
         self.match = match
         self.batch_size = batch_size
+        self.autocast = autocast
 
     @classmethod
     def from_config(cls, cfg):
@@ -110,6 +114,7 @@ class NoiseMixin(Head):
         noise: Optional[Iterable[Tensor]] = None,
         layer: Optional[str] = None,
         differentiable: bool = True,
+        may_autocast: bool = False,
     ) -> Iterator[Result]:
         """
         Run the detector on ``x + noise`` and find the reference detections again. Yields ``use(passes)`` of each batch.
@@ -123,6 +128,7 @@ class NoiseMixin(Head):
             layer: name of a module whose output is to be recorded, with its graph.
             differentiable: whether the graph to the images and the layer is kept. Gradients to
                 ``ForwardPass.features`` need none, and without one a pass takes less memory.
+            may_autocast: whether AUTOCAST counts here.
 
         Raises:
             ValueError: for match "index" where the architecture's proposals or anchors are not known.
@@ -135,6 +141,7 @@ class NoiseMixin(Head):
                 f"{type(detector).__name__}; use 'detection'."
             )
         image = batched_input["image"]
+        runner = detector if layer else self.runner(detector)  # a folded model lacks the norms, which may be named
         if noise is None:
             noise = gaussian_noise(image, self.num_samples, self.sigma, self.seed)
 
@@ -143,7 +150,9 @@ class NoiseMixin(Head):
             follow = [reference] * len(batch) if match == "index" else None
             recording: ContextManager = recorded_output(detector, layer) if layer else nullcontext([])
             with recording as recorded, torch.set_grad_enabled(differentiable):
-                forward_pass = detector.run(inputs, follow)
+                with half_precision(image.device, self.autocast and may_autocast):
+                    forward_pass = runner.run(inputs, follow)
+                forward_pass.features = {name: f.float() for name, f in forward_pass.features.items()}
             pairs = [_pair(reference, found, self.iou_thresh, match) for found in forward_pass.instances]
             forward_pass.instances = [instances for _, instances in pairs]
             return use(NoisePasses(forward_pass, [index for index, _ in pairs], recorded))

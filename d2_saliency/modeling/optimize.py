@@ -2,7 +2,7 @@
 
 import copy
 from contextlib import contextmanager
-from typing import Iterator
+from typing import ContextManager, Iterator
 
 import torch
 from detectron2.layers import Conv2d, FrozenBatchNorm2d
@@ -26,11 +26,17 @@ def frozen_parameters(model: nn.Module) -> Iterator[None]:
             p.requires_grad_(True)
 
 
+def half_precision(device: torch.device, enabled: bool = True) -> ContextManager:
+    """Run convolutions and matrix products inside in bfloat16, which the processor may have in hardware."""
+    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=enabled)
+
+
 def folded(model: nn.Module) -> nn.Module:
     """
     A copy of a model in eval mode whose batch norms are part of the convolutions before them; the same function.
 
-    Its weights are stored channels last, which convolutions on a CPU like better.
+    Its weights are stored channels last, which convolutions on a CPU like better, and need no gradients. Values differ
+    by rounding; where that changes the sign of what a ReLU gets, the gradient of single pixels changes with it.
 
     This knows the convolutions of Detectron2, which hold their norm. A model without any is returned as it is.
     """
@@ -48,7 +54,7 @@ def folded(model: nn.Module) -> nn.Module:
     for module in twin.modules():
         if isinstance(module, nn.Conv2d):
             module.to(memory_format=torch.channels_last)
-    return twin
+    return twin.requires_grad_(False)
 
 
 def _has_batch_norm(module: nn.Module) -> bool:

@@ -33,7 +33,7 @@ def test_no_passes_are_something_only_where_the_method_says_so():
 def test_config(method):
     cfg = demo_cfg("faster_rcnn_planted")
     cfg.MODEL.SALIENCY_HEAD.NAME = method.__name__
-    values = {"NUM_SAMPLES": 3, "SIGMA": 0.25, "IOU_THRESH": 0.5, "MATCH": "index", "BATCH_SIZE": 2}
+    values = {"NUM_SAMPLES": 3, "SIGMA": 0.25, "IOU_THRESH": 0.5, "MATCH": "index", "BATCH_SIZE": 2, "AUTOCAST": True}
     cfg.MODEL.SALIENCY_HEAD.SMOOTHGRAD.update(values)
     head = build_saliency_head(cfg)
     assert {key: getattr(head, key.lower()) for key in values} == values

@@ -18,7 +18,7 @@ from ..baselines import BASELINES, baseline_image
 from ..batching import run_in_batches
 from ..mask_sums import MaskSums, mean_map, reliability, slope_map
 from ..masks import alternating_grids, grid_masks
-from ..optimize import folded
+from ..optimize import half_precision
 from ..raw_outputs import RawOutputs, output_weights
 from ..targets import target_objects
 from .build import SALIENCY_HEAD_REGISTRY
@@ -96,7 +96,7 @@ class DRISE(SaliencyHead):
     def explain(self, detector, batched_input: Dict, clean) -> Fields:
         with torch.no_grad():
             targets = target_objects(detector.outputs(clean)[0])
-            sums = self._sums(folded(detector), batched_input, targets)
+            sums = self._sums(self.runner(detector), batched_input, targets)
             maps = ESTIMATORS[self.estimator](_joined(sums, range(NUM_HALVES)))
         said = sum(s.w[:, 0] for s in sums.values())
         for i in (said == 0).nonzero()[:, 0].tolist():
@@ -116,7 +116,7 @@ class DRISE(SaliencyHead):
         def compute(batch: List[Tuple]) -> Tuple[List[Tuple[int, int]], Tensor, Tensor]:
             masks = torch.cat([grid_masks(g[None].to(image.device), s[None], image.shape[-2:]) for *_, g, s in batch])
             inputs = [{**batched_input, "image": hidden + (image - hidden) * m} for m in masks]
-            with torch.autocast(image.device.type, torch.bfloat16, enabled=self.autocast):
+            with half_precision(image.device, self.autocast):
                 outputs = detector.raw_outputs(inputs)
             weights = [output_weights(targets, RawOutputs(*(v.float() for v in raw))) for raw in outputs]
             keys = [(k, number % NUM_HALVES if self.tolerance else 0) for k, number, *_ in batch]

@@ -28,7 +28,7 @@ class Gradient(SaliencyHead):
 
     def explain(self, detector, batched_input: Dict, clean) -> Fields:
         image = batched_input["image"].detach().float().requires_grad_()
-        forward_pass = detector.run([{**batched_input, "image": image}], clean.instances)
+        forward_pass = self.runner(detector).run([{**batched_input, "image": image}], clean.instances)
         maps = torch.zeros(len(clean.instances[0]), len(OUTPUTS), *image.shape[-2:], device=image.device)
         for _, i, gradient in detector.input_gradients(forward_pass, self.class_target):
             maps[i] = gradient_map(gradient)

@@ -70,11 +70,11 @@ class IntegratedGradients(SaliencyHead):
         image, instances = batched_input["image"].detach().float(), clean.instances[0]
         start = baseline_image(image, self.baseline)
         steps = (torch.arange(self.num_steps) + 0.5) / self.num_steps
-        shape = len(instances), len(OUTPUTS), *image.shape
+        shape, runner = (len(instances), len(OUTPUTS), *image.shape), self.runner(detector)
 
         def sum_of_gradients(batch: List[float]) -> Tensor:
             points = [(start + t * (image - start)).requires_grad_() for t in batch]
-            forward_pass = detector.run([{**batched_input, "image": p} for p in points], [instances] * len(points))
+            forward_pass = runner.run([{**batched_input, "image": p} for p in points], [instances] * len(points))
             gradients = torch.zeros(shape, device=image.device)
             for _, i, gradient in detector.input_gradients(forward_pass, self.class_target):
                 gradients[i] += gradient

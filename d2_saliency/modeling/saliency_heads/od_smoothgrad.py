@@ -48,7 +48,7 @@ class ODSmoothGrad(NoiseMixin, Gradient):
 
         total = torch.zeros(shape, device=image.device)
         num_matched = torch.zeros(len(reference), dtype=torch.long, device=image.device)
-        for maps, matched in self.noise_passes(detector, batched_input, reference, sums, noise):
+        for maps, matched in self.noise_passes(detector, batched_input, reference, sums, noise, may_autocast=True):
             total += maps
             num_matched += matched
         maps = total / num_matched.clamp(min=1)[:, None, None, None]

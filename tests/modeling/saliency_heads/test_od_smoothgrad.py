@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from scipy.stats import spearmanr
 
 from d2_saliency import explainable
 from d2_saliency.modeling.noise import gaussian_noise
@@ -30,7 +31,7 @@ class TestAgainstPlainLoops:
         clean = clean_pass(model, image)
         clean.instances = [clean.instances[0][:2]]
         head = model.saliency_head
-        head.class_target, head.batch_size = class_target, 2
+        head.class_target, head.batch_size, head.fold_norms = class_target, 2, False
         with torch.enable_grad():
             ours = head.explain(model, {"image": image}, clean, noise=noise)
         for i in range(2):
@@ -39,6 +40,22 @@ class TestAgainstPlainLoops:
             for k in range(5):
                 error = (ours["pred_saliency"].maps[i][k] - expected["maps"][k]).abs().max()
                 assert error <= 1e-3 * expected["maps"][k].max()
+
+    @pytest.mark.parametrize("name", ["faster_rcnn_planted", "retinanet_planted"])
+    @pytest.mark.parametrize("switch, correlation", [({"fold_norms": True}, 0.9999), ({"autocast": True}, 0.9)])
+    def test_fast_ways_give_these_maps_too(self, stock_detector, demo_image, name, switch, correlation):
+        """Rounding moves a few inputs of ReLUs across 0, which changes single pixels: maps are compared as a whole."""
+        model = explainable(stock_detector(name))
+        model.saliency_head.num_samples, model.saliency_head.max_instances = 2, 1
+        maps = []
+        for options in ({"fold_norms": False}, switch):
+            vars(model.saliency_head).update(options)
+            with torch.no_grad():
+                found = model([demo_image(1)])[0]["instances"]
+            maps.append(found.pred_saliency.maps[int(found.pred_saliency.explained.nonzero()[0])])
+        assert not torch.equal(*maps)
+        for exact, fast in zip(*maps):
+            assert spearmanr(exact.flatten(), fast.flatten()).statistic > correlation
 
     def test_on_the_toy_detector(self):
         toy = ToyDetector.random()
