@@ -73,13 +73,13 @@ def add_saliency_config(cfg: CN) -> None:
     head.INTEGRATED_GRADIENTS.NUM_STEPS = 20
     # "blur" (Gaussian of a tenth of the shorter side), "black" or "mean" (the image's mean colour).
     head.INTEGRATED_GRADIENTS.BASELINE = "blur"
-    # Steps computed at once. Changes memory and time, not the result.
+    # Steps computed at once on a GPU: memory, time, and the result by rounding. A CPU computes one at a time.
     head.INTEGRATED_GRADIENTS.BATCH_SIZE = 4
 
     # D-RISE.
     head.DRISE = CN()
     # "mean": the paper's map; with NUM_MASKS 5000 the paper's experiment.
-    # "multiscale" (ours): meant to need fewer masks; how many fewer is not measured yet on enough detections.
+    # "multiscale" (ours): with 500 masks at least as faithful as "mean" with 5000 (BENCHMARKS.md).
     head.DRISE.ESTIMATOR = "multiscale"
     # Number of masks N (paper: 5000).
     head.DRISE.NUM_MASKS = 500

@@ -13,7 +13,8 @@ def detection_flags(instances: Instances, num_samples: Optional[int] = None) -> 
     What a person should know before trusting the maps: for each detection a list of notes, mostly empty.
 
     Args:
-        instances: with pred_saliency; from methods with noise passes also num_matched, of objects asked for detected
+        instances: with pred_saliency; from methods with noise passes also num_matched, of objects asked for detected,
+            where a gradient overflowed num_overflowed
         num_samples: number of noise passes
     """
     peaks, explained = instances.pred_saliency.peaks.tolist(), instances.pred_saliency.explained.tolist()
@@ -21,6 +22,9 @@ def detection_flags(instances: Instances, num_samples: Optional[int] = None) -> 
     for i in range(len(instances)):
         notes = [f"zero map: {name}" for name, peak in zip(OUTPUTS, peaks[i]) if peak == 0]
         notes += [f"map not finite: {name}" for name, peak in zip(OUTPUTS, peaks[i]) if not math.isfinite(peak)]
+        if instances.has("num_overflowed"):
+            counts = zip(OUTPUTS, instances.num_overflowed[i].tolist())
+            notes += [f"gradient overflow: {count} cells of {name} set to 0" for name, count in counts if count > 0]
         if instances.has("detected"):
             notes.append("asked for, detected too" if instances.detected[i] else "asked for, not detected")
         flags.append([*notes, *noise[i]] if explained[i] else [])

@@ -22,6 +22,9 @@ def cfg():
         ("OUTPUT_DIR", "elsewhere", True),
         ("MODEL.WEIGHTS", "w.pth", True),  # run_info identifies weights by their content
         ("MODEL.SALIENCY_HEAD.SMOOTHGRAD.BATCH_SIZE", 7, True),
+        ("MODEL.SALIENCY_HEAD.INTEGRATED_GRADIENTS.BATCH_SIZE", 7, True),
+        ("MODEL.SALIENCY_HEAD.INTEGRATED_GRADIENTS.NUM_STEPS", 7, False),
+        ("MODEL.SALIENCY_HEAD.DRISE.BATCH_SIZE", 7, True),
         ("MODEL.SALIENCY_HEAD.SMOOTHGRAD.NUM_SAMPLES", 7, False),
         ("MODEL.SALIENCY_HEAD.NAME", "Gradient", False),
         ("INPUT.MIN_SIZE_TEST", 7, False),

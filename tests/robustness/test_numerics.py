@@ -8,11 +8,13 @@ import torchvision
 from detectron2.structures import Boxes, Instances
 
 from d2_saliency import build_saliency_head, explainable, method_names
+from d2_saliency.engine.flags import detection_flags
+from d2_saliency.modeling.meta_arch.generic import SaliencyGenericMixin
 from d2_saliency.testing import ToyDetector
 from tests.conftest import demo_cfg
+from tests.modeling.meta_arch.test_feature_gradients import random_model
 
-NEEDS_PROVENANCE = ("CAM", "IntegratedGradients")
-METHODS = [name for name in method_names() if name not in NEEDS_PROVENANCE]
+METHODS = [name for name in method_names() if name != "CAM"]  # which is for C4 models, see below
 DETECTORS = ("faster_rcnn_planted", "retinanet_planted")
 
 
@@ -22,6 +24,12 @@ def head(method, **keys):
     options += [("INTEGRATED_GRADIENTS.NUM_STEPS", 2), *keys.items()]
     cfg.merge_from_list([text for key, value in options for text in (f"MODEL.SALIENCY_HEAD.{key}", value)])
     return build_saliency_head(cfg)
+
+
+@pytest.fixture(autouse=True)
+def _toys_know_where_detections_come_from(monkeypatch):
+    """IntegratedGradients asks for that; the models of these tests detect the same objects in any image."""
+    monkeypatch.setattr(SaliencyGenericMixin, "knows_provenance", True)
 
 
 def explain(model, image):
@@ -114,22 +122,61 @@ def test_features_that_are_all_equal(method, value):
     check_finite(explain(model, torch.rand(3, 12, 16) * 255), num=1)
 
 
-@pytest.mark.parametrize("method", ["Gradient", "ODSmoothGrad", "GradCAM", "ODAM"])
-def test_gradients_that_overflow_are_said(method, caplog):
-    """d/dx of x times infinity: pixels that are not finite become 0, and a warning says so."""
+class Steep(torch.nn.Module):
+    """Passes its input on; its gradient is 90,000 in one corner of the image, which half precision does not have."""
 
-    class Overflow(torch.nn.Module):
-        def forward(self, x):
-            return x + (x - x.detach()) * 1e38 * 1e38
+    def forward(self, x):
+        steep = torch.zeros_like(x)
+        steep[..., :2, :2] = 300
+        return x + (x - x.detach()) * steep * steep
 
-    model = explainable(Constant(1e-3, torch.nn.Sequential(Overflow())).eval())
-    model.saliency_head = head(method, LAYER="features.0", SCORE_THRESH=0.0)
-    image = torch.rand(3, 12, 16) * 255
-    model.saliency_head.layer = "features" if method == "GradCAM" else "features.0"
-    found = explain(model, image)
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=["float32", "float16"])
+@pytest.mark.parametrize("method, layer", [("Gradient", None), ("ODSmoothGrad", None), ("LayerCAM", "features.0")])
+def test_gradients_that_overflow_are_told(method, layer, dtype, caplog):
+    """The corner becomes 0, the rest of the map stays, and a warning and the flags of the report say so."""
+    features = torch.nn.Sequential(torch.nn.Identity(), Steep()).to(dtype)
+    model = explainable(HalfConstant(1.0, features).to(dtype).eval())
+    model.saliency_head = head(method, CLASS_TARGET="logit", SCORE_THRESH=0.0, **({"LAYER": layer} if layer else {}))
+    found = explain(model, torch.rand(3, 12, 16, generator=torch.Generator().manual_seed(0)) * 0.9 + 0.1)
     check_finite(found, num=1)
-    if method in ("Gradient", "ODSmoothGrad"):
-        assert "are not finite; such pixels are set to 0" in caplog.text
+    maps = found.pred_saliency.resize(12, 16)[0]
+    assert maps[0, 4:, 4:].min() > 0
+    overflow = [flag for flag in detection_flags(found)[0] if flag.startswith("gradient overflow")]
+    if dtype is torch.float16:
+        assert not maps[0, :2, :2].any() and "are not finite; such pixels are set to 0" in caplog.text
+        assert found.num_overflowed[0, 0] == 4 and overflow[0] == "gradient overflow: 4 cells of class set to 0"
+    else:
+        assert maps[0, :2, :2].min() > 1e3 * maps[0, 4:, 4:].max() and not found.has("num_overflowed") and not overflow
+
+
+class HalfConstant(Constant):
+    """The same, in the type of its weights; a logit of 0 whose gradient to each feature is ``scale``."""
+
+    def forward(self, batched_inputs):
+        results = []
+        for x in batched_inputs:
+            features = self.features(x["image"].to(self.scale.dtype)[None])
+            value = ((features - features.detach()) * self.scale).sum().float()
+            boxes = Boxes(torch.tensor([[2.0, 3.0, 9.0, 8.0]]) + 1e-3 * value)
+            fields = dict(pred_boxes=boxes, scores=value.sigmoid()[None], pred_classes=torch.tensor([0]))
+            results.append({"instances": Instances(tuple(x["image"].shape[-2:]), **fields)})
+        return results
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-30, 1e4])
+@pytest.mark.parametrize("features", ["any", "all equal"])
+def test_cam(scale, features):
+    """Scores of exactly 1.0, logits that say nothing, and activations that are all the same."""
+    stock = copy.deepcopy(random_model("C4"))
+    stock.roi_heads.box_predictor.cls_score.weight.data *= scale
+    if features == "all equal":
+        stock.roi_heads.res5 = torch.nn.Sequential(stock.roi_heads.res5, Same(2.0))
+    model = explainable(stock)
+    model.saliency_head = head("CAM", SCORE_THRESH=0.0)
+    found = explain(model, torch.rand(3, 64, 96, generator=torch.Generator().manual_seed(0)) * 255)
+    assert scale < 1e4 or features == "all equal" or float(found.scores.max()) == 1.0
+    check_finite(found, num=2)
 
 
 @pytest.mark.parametrize("name", DETECTORS)

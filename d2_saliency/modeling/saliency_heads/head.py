@@ -106,7 +106,12 @@ class SaliencyHead(nn.Module):
         return folded(detector) if self.fold_norms else detector
 
     def forward(self, detector, batched_input: Dict, clean) -> Fields:
-        """:meth:`explain` for any number of detections, with its result checked."""
+        """
+        :meth:`explain` for any number of detections, with its result checked.
+
+        Where a gradient overflowed (half precision does so above 65504), cells of a map are not finite: they are set to
+        0, and the field "num_overflowed" (N, 5) counts them. There is no such field where all is well.
+        """
         instances = clean.instances[0]
         if not len(instances):
             return self._no_maps(instances.image_size, clean.images[0].device)
@@ -118,7 +123,12 @@ class SaliencyHead(nn.Module):
         for maps in (value for value in fields.values() if isinstance(value, SaliencyMaps)):
             if len(maps) != len(instances):
                 raise ValueError(f"{type(self).__name__} made {len(maps)} maps for {len(instances)} detections.")
-            maps.maps = [self._checked(m.detach().float(), i) for i, m in enumerate(maps.maps)]
+            maps.maps = [m.detach().float() for m in maps.maps]
+        overflowed = torch.stack([(~m.isfinite()).sum((-2, -1)) for m in fields["pred_saliency"].maps])
+        if overflowed.any():
+            fields["num_overflowed"] = overflowed
+        for maps in (value for value in fields.values() if isinstance(value, SaliencyMaps)):
+            maps.maps = [self._checked(m, i) for i, m in enumerate(maps.maps)]
         return fields
 
     def _no_maps(self, image_size: Tuple[int, int], device: torch.device) -> Fields:
