@@ -150,7 +150,7 @@ def _add_evaluation_config(cfg: CN) -> None:
     # Stability: noisy copies of the image, and their noise as a share of (max - min) of the image's pixels.
     test.NUM_DRAWS = 3
     test.NOISE = 0.05
-    # Perturbed images computed at once. Changes memory and time, not the result.
+    # Perturbed images computed at once. Changes memory and time, and the result by rounding only.
     test.BATCH_SIZE = 4
     # Seed of the order of pixels with equal saliency, and of noise.
     test.SEED = 0

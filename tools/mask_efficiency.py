@@ -176,6 +176,20 @@ def print_table(records: Records) -> None:
             print(f"| {name} | {num_masks} | {estimates[0].count} | {cells} | {edge:.2f} |")
 
 
+def print_differences(records: Records) -> None:
+    """Of the same detections: each estimator with its masks, less the plain mean of the most masks."""
+    columns = [*CURVES, *CAUSES[:2]]
+    most, reference = max(records["mean"].items())
+    print(f"\n| less the mean of {most} | masks | " + " | ".join(columns) + " |")
+    print("|---" * (len(columns) + 2) + "|")
+    for name, per_num in records.items():
+        for num_masks, found in per_num.items():
+            pairs = list(zip(found, reference))
+            changes = [mean_with_interval([a[key] - b[key] for a, b in pairs if key in a]) for key in columns]
+            cells = " | ".join(f"{e.mean:+.3f} [{e.low:+.3f}, {e.high:+.3f}]" for e in changes)
+            print(f"| {name} | {num_masks} | {cells} |")
+
+
 def plot(records: Records, path: Path) -> None:
     """Insertion minus deletion and pointing, against the number of masks."""
     figure, axes = pyplot.subplots(1, 3, figsize=(13, 3.6))
@@ -207,6 +221,7 @@ def main() -> int:
     (args.work_dir / "results.json").write_text(json.dumps(records))
     plot(records, args.work_dir / "mask_efficiency.png")
     print_table(records)
+    print_differences(records)
     return 0
 
 
