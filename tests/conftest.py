@@ -8,13 +8,15 @@ import pytest
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import get_cfg
-from detectron2.modeling import build_model
+from detectron2.modeling import META_ARCH_REGISTRY, build_model
+from detectron2.modeling.meta_arch.fcos import FCOS
 
 from d2_saliency import add_saliency_config
+from d2_saliency.modeling.meta_arch import SaliencyFCOS
 from tests.browser import browse, chromium  # noqa: F401  # fixtures; here, so that there is one browser for all tests
 
 ROOT = Path(__file__).resolve().parents[1]
-DEMO_CONFIGS = ("faster_rcnn_planted", "retinanet_planted", "faster_rcnn_shortcut")
+STOCK = {"SaliencyRCNN": "GeneralizedRCNN", "SaliencyRetinaNet": "RetinaNet", "SaliencyPanopticFPN": "PanopticFPN"}
 
 
 def demo_cfg(name: str):
@@ -25,10 +27,23 @@ def demo_cfg(name: str):
     return cfg
 
 
+def build_stock(cfg):
+    """The model of a config as Detectron2 builds it."""
+    name = cfg.MODEL.META_ARCHITECTURE
+    if name == "SaliencyFCOS":  # Detectron2's FCOS takes arguments only
+        arguments = SaliencyFCOS.from_config(cfg)
+        return FCOS(**{key: value for key, value in arguments.items() if key != "saliency_head"})
+    stock_cfg = cfg.clone()
+    stock_cfg.MODEL.META_ARCHITECTURE = STOCK.get(name, name)
+    model = build_model(stock_cfg)
+    assert type(model) is META_ARCH_REGISTRY.get(stock_cfg.MODEL.META_ARCHITECTURE)
+    return model
+
+
 @cache
 def _stock_detector(name: str):
     cfg = demo_cfg(name)
-    model = build_model(cfg).eval()
+    model = build_stock(cfg).eval()
     DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
     return model
 

@@ -171,6 +171,7 @@ def report(cfg, weights: Path) -> None:
     """Print COCO metrics of ``weights`` on its own split, and of a shortcut detector also without marks."""
     tasks = ("bbox", "segm") if cfg.MODEL.MASK_ON else ("bbox",)
     model = build_model(cfg).eval()
+    model.saliency_head = None  # FCOS has one here: detections alone are measured
     DetectionCheckpointer(model).load(str(weights))
     own = cfg.DATASETS.TEST[0]
     label = MetadataCatalog.get(own).as_dict().get("shortcut_class")

@@ -54,7 +54,7 @@ def test_the_class_vector_is_that_of_the_output_with_the_detection_s_box_and_sco
     assert class_vectors(targets(), outputs)[0].tolist() == pytest.approx([0.2, 0.8, 0])
 
 
-@pytest.mark.parametrize("name", ["faster_rcnn_planted", "retinanet_planted"])
+@pytest.mark.parametrize("name", ["faster_rcnn_planted", "retinanet_planted", "cascade_rcnn_planted", "fcos_planted"])
 def test_a_detector_s_own_detections_score_their_score_and_one(name, stock_detector, demo_image):
     model, x = explainable(stock_detector(name)), demo_image(1)
     with torch.no_grad():

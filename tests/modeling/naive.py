@@ -2,7 +2,8 @@
 The plain way to explain stock Detectron2 models, written without d2_saliency, as a reference for its results.
 
 The stock model runs with gradients on, and its output tensors are differentiated one by one. `Boxes.clip` leaves boxes
-that carry a graph alone meanwhile, because explanations are of unclipped coordinates.
+that carry a graph alone meanwhile, because explanations are of unclipped coordinates, and Cascade R-CNN does not divide
+its gradients by the number of stages, which it does for training.
 """
 
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import Dict, List
 from unittest import mock
 
 import torch
+from detectron2.modeling.roi_heads import cascade_rcnn
 from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
@@ -24,37 +26,49 @@ def unclipped_boxes():
 
 def stock_detections(model: nn.Module, image: Tensor) -> Instances:
     """Detections in network pixels, with the graph to ``image``."""
-    with unclipped_boxes():
+    with unclipped_boxes(), mock.patch.object(cascade_rcnn._ScaleGradient, "apply", lambda x, scale: x):
         return model([{"image": image}])[0]["instances"]
 
 
 def class_logits(model: nn.Module, image: Tensor, detection: Instances) -> Tensor:
     """
-    The logits (K,) of the RoI or anchor that a detection came from, with the graph to ``image``.
+    The logits (K,) of the RoI, anchor or point that a detection came from, with the graph to ``image``.
 
-    The prediction layer is overheard; the row is the one that has the detection's very score for its class.
+    The prediction layers are overheard; the row is the one that has the detection's very score for its class. Cascade
+    R-CNN's logits are the mean of those of its stages, FCOS's score has a part in the centerness.
     """
-    overheard: List[Tensor] = []
     two_stage = hasattr(model, "roi_heads")
-    layer = model.roi_heads.box_predictor if two_stage else model.head.cls_score
+    if two_stage:
+        predictor = model.roi_heads.box_predictor
+        stages = _overheard(model, image, predictor if isinstance(predictor, nn.ModuleList) else [predictor])
+        per_stage = [calls[0][0] for calls in stages]
+        logits, probs = (sum(rows) / len(rows) for rows in (per_stage, [z.softmax(1) for z in per_stage]))
+    else:
+        layers = [model.head.cls_score, *([model.head.ctrness] if hasattr(model.head, "ctrness") else [])]
+        logits, *centerness = (
+            torch.cat([x[0].unflatten(0, (-1, k)).permute(2, 3, 0, 1).reshape(-1, k) for x in levels])
+            for k, levels in zip((model.num_classes, 1), _overheard(model, image, layers))
+        )
+        probs = (logits.sigmoid() * centerness[0].sigmoid()).sqrt() if centerness else logits.sigmoid()
+    row = (probs[:, detection.pred_classes[0]] - detection.scores[0]).abs().argmin()
+    return logits[row][: model.roi_heads.num_classes if two_stage else None]
 
-    def listen(module, inputs, output):
-        # clone: RetinaNet's forward overwrites logits with probabilities
-        overheard.append((output[0] if two_stage else output).clone())
 
-    handle = layer.register_forward_hook(listen)
+def _overheard(model: nn.Module, image: Tensor, layers: List[nn.Module]) -> List[List]:
+    """What each layer says, call by call, while the stock model looks at the image."""
+    heard: List[List] = [[] for _ in layers]
+
+    def listener(calls):
+        # clone: the forward of dense models overwrites logits with probabilities
+        return lambda m, i, y: calls.append([t.clone() for t in y] if isinstance(y, tuple) else y.clone())
+
+    handles = [layer.register_forward_hook(listener(calls)) for layer, calls in zip(layers, heard)]
     try:
         stock_detections(model, image)
     finally:
-        handle.remove()
-    if two_stage:
-        logits, probs = overheard[0], overheard[0].softmax(1)
-    else:
-        k = model.num_classes
-        logits = torch.cat([x[0].unflatten(0, (-1, k)).permute(2, 3, 0, 1).reshape(-1, k) for x in overheard])
-        probs = logits.sigmoid()
-    row = (probs[:, detection.pred_classes[0]] - detection.scores[0]).abs().argmin()
-    return logits[row][: model.roi_heads.num_classes if two_stage else None]
+        for handle in handles:
+            handle.remove()
+    return heard
 
 
 def gradients(model: nn.Module, image: Tensor, score: float, class_target: str = "score") -> Tensor:

@@ -66,8 +66,9 @@ def test_a_two_stage_model_reads_the_given_box(stock_detector, demo_image):
     torch.testing.assert_close(objects.scores, probs[:, 3])
 
 
-def test_a_retinanet_explains_the_anchor_closest_to_finding_it(stock_detector, demo_image):
-    model, inputs = explainable(stock_detector("retinanet_planted")), demo_image(2)
+@pytest.mark.parametrize("name", ["retinanet_planted", "fcos_planted"])
+def test_a_dense_model_explains_the_anchor_closest_to_finding_it(stock_detector, demo_image, name):
+    model, inputs = explainable(stock_detector(name)), demo_image(2)
     found = detections(model, inputs)[:1]
     box = found.pred_boxes.tensor + torch.tensor([[6.0, -5, 4, 3]])  # as a person would draw it
     objects = found[[0]]
@@ -81,8 +82,9 @@ def test_a_retinanet_explains_the_anchor_closest_to_finding_it(stock_detector, d
     assert int(located.level) == int(found.level) and int(located.anchor_index) == int(found.anchor_index)
 
 
-def test_the_nearest_anchor_where_none_is_near(stock_detector, demo_image):
-    model, inputs = explainable(stock_detector("retinanet_planted")), demo_image(2)
+@pytest.mark.parametrize("name", ["retinanet_planted", "fcos_planted"])
+def test_the_nearest_anchor_where_none_is_near(stock_detector, demo_image, name):
+    model, inputs = explainable(stock_detector(name)), demo_image(2)
     model.saliency_head = Gradient()
     height, width = inputs["image"].shape[-2:]
     objects = named(model, inputs, [[0.0, 0.0, float(width), 3.0]], [1])

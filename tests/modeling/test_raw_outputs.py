@@ -16,8 +16,10 @@ from d2_saliency.modeling.raw_outputs import (
 )
 from d2_saliency.testing import ToyDetector
 
+DETECTORS = ["faster_rcnn_planted", "retinanet_planted", "cascade_rcnn_planted", "fcos_planted"]
 
-@pytest.mark.parametrize("name", ["faster_rcnn_planted", "retinanet_planted"])
+
+@pytest.mark.parametrize("name", DETECTORS)
 def test_every_stock_detection_is_among_the_raw_outputs(name, stock_detector, demo_image):
     model = explainable(stock_detector(name))
     inputs = [demo_image(0), demo_image(1)]
@@ -31,7 +33,7 @@ def test_every_stock_detection_is_among_the_raw_outputs(name, stock_detector, de
 
 
 def test_target_vectors_have_the_form_of_raw_vectors(stock_detector, demo_image):
-    for name in ("faster_rcnn_planted", "retinanet_planted"):
+    for name in DETECTORS:
         model = explainable(stock_detector(name))
         with torch.no_grad():
             (targets,) = model.outputs(model.run([demo_image(0)]))

@@ -11,7 +11,7 @@ from d2_saliency import explainable
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import naive  # noqa: E402
 
-DETECTORS = ["faster_rcnn_planted", "retinanet_planted"]
+DETECTORS = ["faster_rcnn_planted", "retinanet_planted", "cascade_rcnn_planted", "fcos_planted"]
 
 
 def relative_error(ours, expected):

@@ -22,7 +22,7 @@ def clean_pass(model, image):
 
 class TestAgainstPlainLoops:
     @pytest.mark.parametrize("class_target", ["score"])
-    @pytest.mark.parametrize("name", ["faster_rcnn_planted", "retinanet_planted"])
+    @pytest.mark.parametrize("name", ["faster_rcnn_planted", "retinanet_planted", "fcos_planted"])
     def test_on_the_demo_detectors(self, stock_detector, demo_image, name, class_target):
         stock = stock_detector(name)
         model = explainable(stock)
