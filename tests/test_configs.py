@@ -5,21 +5,14 @@ import torch
 from detectron2 import model_zoo
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import get_cfg
-from detectron2.modeling import META_ARCH_REGISTRY, build_model
-from detectron2.modeling.meta_arch.fcos import FCOS
+from detectron2.modeling import build_model
 
 from d2_saliency import add_saliency_config, build_explainable
-from d2_saliency.modeling.meta_arch import SaliencyFCOS
 from d2_saliency.testing import calibrate
-from tests.conftest import ROOT
+from tests.conftest import ROOT, build_stock
 
 OURS = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "configs").rglob("*.yaml") if p.name != "Base-planted.yaml")
 PAPER = ["COCO-Detection/faster_rcnn_R_101_FPN_3x.yaml", "COCO-Detection/retinanet_R_101_FPN_3x.yaml"]
-STOCK = {
-    "SaliencyRCNN": "GeneralizedRCNN",
-    "SaliencyRetinaNet": "RetinaNet",
-    "SaliencyPanopticFPN": "PanopticFPN",
-}
 
 
 def load(name):
@@ -38,19 +31,6 @@ def load(name):
         cfg.MODEL.FCOS.SCORE_THRESH_TEST = 0.0
         cfg.MODEL.RPN.POST_NMS_TOPK_TEST, cfg.TEST.DETECTIONS_PER_IMAGE = 20, 10
     return cfg
-
-
-def build_stock(cfg):
-    """The model of a config as Detectron2 builds it."""
-    name = cfg.MODEL.META_ARCHITECTURE
-    if name == "SaliencyFCOS":  # Detectron2's FCOS takes arguments only
-        arguments = SaliencyFCOS.from_config(cfg)
-        return FCOS(**{key: value for key, value in arguments.items() if key != "saliency_head"})
-    stock_cfg = cfg.clone()
-    stock_cfg.MODEL.META_ARCHITECTURE = STOCK.get(name, name)
-    model = build_model(stock_cfg)
-    assert type(model) is META_ARCH_REGISTRY.get(stock_cfg.MODEL.META_ARCHITECTURE)
-    return model
 
 
 @pytest.mark.parametrize("name", OURS + PAPER)
@@ -77,7 +57,7 @@ def test_detections_and_checkpoint_keys_are_those_of_the_stock_model(name, demo_
 
 
 def test_every_config_is_tested():
-    assert len(OURS) >= 8
+    assert len(OURS) >= 11
 
 
 def test_generic_architecture_by_config(demo_image):
