@@ -55,14 +55,28 @@ class Detector:
 
     @contextmanager
     def watched(self, on_pass: Callable[[], None]) -> Iterator[DefaultExplainer]:
-        """The explainer, for one visitor at a time; ``on_pass`` is called whenever the backbone runs, and may raise."""
+        """
+        The explainer, for one visitor at a time; ``on_pass`` is called whenever the backbone runs, and may raise.
+
+        That is before each forward pass, and in each backward pass that goes through the backbone.
+        """
+
+        def watch_backward(module, inputs, output) -> None:
+            for feature in output.values():
+                if feature.requires_grad:
+                    feature.register_hook(lambda gradient: on_pass())
+
         with self.lock:
-            model = self.explainer.model
-            handle = model.backbone.register_forward_pre_hook(lambda *_: on_pass())
+            backbone = self.explainer.model.backbone
+            handles = [
+                backbone.register_forward_pre_hook(lambda *_: on_pass()),
+                backbone.register_forward_hook(watch_backward),
+            ]
             try:
                 yield self.explainer
             finally:
-                handle.remove()
+                for handle in handles:
+                    handle.remove()
 
 
 @dataclass

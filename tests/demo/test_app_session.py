@@ -103,6 +103,20 @@ class TestExplain:
         assert not detector.lock.locked() and not detector.explainer.model.backbone._forward_pre_hooks
         assert len(app.explain(detector, session, KEY, lambda: None)) > 1 and len(passes) == 2
 
+    def test_work_stops_between_two_backward_passes(self, app, detector, session):
+        """Gradient runs the model forward once or twice, and backward five times for each detection."""
+        passes = []
+
+        def stop_at_the_sixth():
+            passes.append(torch.is_grad_enabled())
+            if len(passes) == 6:
+                raise app.Cancelled
+
+        with pytest.raises(app.Cancelled):
+            app.explain(detector, session, (KEY[0], "Gradient", "score"), stop_at_the_sixth)
+        assert len(passes) == 6 and not session.explained and not detector.lock.locked()
+        assert not detector.explainer.model.backbone._forward_hooks
+
     def test_box_that_is_named(self, app, detector, session):
         found = app.detect(detector, session, KEY[0], lambda: None)
         box, names = found.pred_boxes.tensor[0].tolist(), detector.explainer.class_names
