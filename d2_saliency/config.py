@@ -48,6 +48,9 @@ def add_saliency_config(cfg: CN) -> None:
     # ODSmoothGrad: run the detector under noise in bfloat16; faster where the processor has it, and other maps (see
     # BENCHMARKS.md). Smooth Grad-CAM++ does not: its powers of small gradients come out as others.
     head.SMOOTHGRAD.AUTOCAST = False
+    # ODSmoothGrad: "auto" shows the detector under noise only the part of the image that holds 99 % of a detection's
+    # noise-free gradient, if that is less than half of it; for small objects in large images. "off" is exact.
+    head.SMOOTHGRAD.WINDOW = "off"
 
     # CAM methods.
     # Feature map under study: "auto" is the pyramid level (or C4/DC5 map) that the detection was read from; a module

@@ -27,6 +27,7 @@ from .matching import match_instances
 from .optimize import half_precision
 
 MATCHES = ("detection", "index")
+WINDOWS = ("off", "auto")
 
 Result = TypeVar("Result")
 
@@ -71,6 +72,7 @@ class NoiseMixin(Head):
         match: str = "detection",
         batch_size: int = 4,
         autocast: bool = False,
+        window: str = "off",
         **kwargs,
     ):
         """
@@ -81,6 +83,7 @@ class NoiseMixin(Head):
             match: "detection", or "index" to follow the detection's own proposal or anchor without matching.
             batch_size: noise passes computed at once; see :mod:`.batching`.
             autocast: let :meth:`noise_passes` run the detector in bfloat16 where the method says that it may.
+            window: "off", or "auto" for passes on a part of the image, see :class:`ODSmoothGrad`.
             kwargs: see the saliency head.
         """
         super().__init__(**kwargs)
@@ -93,12 +96,15 @@ class NoiseMixin(Head):
             )
         if batch_size < 1:
             raise ValueError(f"{key}.BATCH_SIZE is {batch_size}; choose at least 1.")
+        if window not in WINDOWS:
+            raise ValueError(f"{key}.WINDOW is '{window}'; choose one of {WINDOWS}.")
         self.num_samples = num_samples
         self.sigma = sigma
         self.iou_thresh = iou_thresh
         self.match = match
         self.batch_size = batch_size
         self.autocast = autocast
+        self.window = window
 
     @classmethod
     def from_config(cls, cfg):

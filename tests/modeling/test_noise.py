@@ -15,6 +15,7 @@ METHODS = [ODSmoothGrad, SmoothGradCAMPlusPlus]
     [
         ({"match": "name"}, r"SMOOTHGRAD.MATCH is 'name'; choose one of \('detection', 'index'\)"),
         ({"num_samples": -1}, "SMOOTHGRAD.NUM_SAMPLES is -1; {name} needs at least"),
+        ({"window": "on"}, r"SMOOTHGRAD.WINDOW is 'on'; choose one of \('off', 'auto'\)"),
         ({"batch_size": 0}, "SMOOTHGRAD.BATCH_SIZE is 0; choose at least 1"),
     ],
 )
@@ -33,7 +34,15 @@ def test_no_passes_are_something_only_where_the_method_says_so():
 def test_config(method):
     cfg = demo_cfg("faster_rcnn_planted")
     cfg.MODEL.SALIENCY_HEAD.NAME = method.__name__
-    values = {"NUM_SAMPLES": 3, "SIGMA": 0.25, "IOU_THRESH": 0.5, "MATCH": "index", "BATCH_SIZE": 2, "AUTOCAST": True}
+    values = {
+        "NUM_SAMPLES": 3,
+        "SIGMA": 0.25,
+        "IOU_THRESH": 0.5,
+        "MATCH": "index",
+        "BATCH_SIZE": 2,
+        "AUTOCAST": True,
+        "WINDOW": "auto",
+    }
     cfg.MODEL.SALIENCY_HEAD.SMOOTHGRAD.update(values)
     head = build_saliency_head(cfg)
     assert {key: getattr(head, key.lower()) for key in values} == values
