@@ -11,6 +11,7 @@ from torch import nn
 
 from ..evaluation.build import METRICS, check_metrics
 from ..evaluation.explained_image import ExplainedImage, MetricSettings
+from ..evaluation.ground_truth import Truth
 from ..modeling.optimize import folded
 from .explainer import DefaultExplainer
 
@@ -61,7 +62,7 @@ class DetectionMetrics:
         model = self._explainer.model
         batched_input = self._explainer.preprocess(original_image)
         batched_input["image"] = batched_input["image"].to(model.input_device)
-        truth = [None] * len(instances)
+        truth: List[Optional[Truth]] = [None] * len(instances)
         image = ExplainedImage(model, batched_input, instances, truth, self._settings, self._folded)
         with torch.no_grad():
             measured = {name: METRICS[name].function(image) for name in self.names}
