@@ -1,0 +1,74 @@
+"""What is explained in the benchmarks: a stock Faster R-CNN R50-FPN with random weights, and an image of noise."""
+
+import time
+from contextlib import contextmanager
+from typing import Dict, Iterator, List, NamedTuple, Tuple
+
+import torch
+from detectron2 import model_zoo
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+from torch import nn
+
+from d2_saliency import add_saliency_config, build_saliency_head, explainable
+from d2_saliency.testing import calibrate
+
+NUM_DETECTIONS = 50
+SIGMA = 0.001  # of the noise: random weights have detections that more noise moves, and then there is less work
+
+
+class Bench(NamedTuple):
+    """A stock model, the input that all rows share, and the config of ours."""
+
+    cfg: CfgNode
+    stock: nn.Module
+    inputs: Dict
+
+    def ours(self, method: str, num_detections: int = NUM_DETECTIONS, **options) -> nn.Module:
+        """The model with a method that explains its best detections; options are attributes of the head."""
+        cfg = self.cfg.clone()
+        cfg.MODEL.SALIENCY_HEAD.NAME = method
+        cfg.MODEL.SALIENCY_HEAD.MAX_INSTANCES = num_detections
+        model = explainable(self.stock, cfg)
+        model.saliency_head = build_saliency_head(cfg)
+        vars(model.saliency_head).update(options)
+        return model
+
+
+def build_bench(device: str, image_size: Tuple[int, int]) -> Bench:
+    cfg = model_zoo.get_config("COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml")
+    add_saliency_config(cfg)
+    cfg.MODEL.DEVICE = device
+    cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
+    cfg.TEST.DETECTIONS_PER_IMAGE = NUM_DETECTIONS
+    cfg.MODEL.SALIENCY_HEAD.SCORE_THRESH = -1.0
+    cfg.MODEL.SALIENCY_HEAD.SMOOTHGRAD.SIGMA = SIGMA
+    torch.manual_seed(0)
+    stock = build_model(cfg).eval()
+    calibrate(stock)
+    return Bench(cfg, stock, {"image": (torch.rand(3, *image_size) * 255).to(device)})
+
+
+def detect(model: nn.Module, inputs: Dict) -> List[Dict]:
+    with torch.no_grad():
+        return model([inputs])
+
+
+class Stopwatch:
+    """Seconds that the blocks ``with watch.running():`` took, work on a GPU included."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        _synchronize()
+        start = time.perf_counter()
+        yield
+        _synchronize()
+        self.seconds += time.perf_counter() - start
+
+
+def _synchronize() -> None:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
