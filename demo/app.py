@@ -9,6 +9,7 @@ import argparse
 import os
 import sys
 import tempfile
+from pathlib import Path
 from types import SimpleNamespace
 from typing import List
 
@@ -17,7 +18,7 @@ try:
 except ImportError:
     sys.exit("demo/app.py needs gradio: pip install -e '.[web]'")
 
-from app_events import DRAW, NO_METHOD, PICK, Events, bundled_images, open_bundled
+from app_events import NO_METHOD, Events, bundled_images, open_bundled
 from app_session import MAX_BYTES
 
 from d2_saliency import CLASS_TARGETS
@@ -27,11 +28,14 @@ from d2_saliency.modeling import method_names
 INTRO = """# Why did the detector see that, there?
 Choose an image and **click a detection**: five maps show which pixels its class and each side of its box rest on.
 The bundled detectors know the bundled scenes only; on photos they find little, and what they say is wrong."""
-WHY_NOT = """**Why not here?** Choose "Draw a box", click two opposite corners in the picture, choose a class:
-the maps show what speaks for that class in that box, whether the detector found it or not."""
+WHY_NOT = """**Why not here?** Drag a box in the picture, from corner to corner, and choose a class: the maps
+show what speaks for that class in that box, whether the detector found it or not."""
+HINT = "Click a detection, or drag a box."
 CSS = """#maps figure { margin: 0 0 14px; overflow-x: auto; }
 #maps img { width: 100%; min-width: 1000px; max-width: none; }
-#picture img { cursor: crosshair; } .gradio-container { max-width: 1500px !important; }"""
+#picture img { cursor: crosshair; touch-action: none; user-select: none; }
+.gradio-container { max-width: 1500px !important; }"""
+DRAW_BOX = Path(__file__).with_name("draw_box.js")
 FONTS = dict(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])  # none from the network
 ONE_AT_A_TIME = dict(concurrency_id="models", concurrency_limit=1, api_visibility="private")
 PRIVATE = dict(api_visibility="private")
@@ -56,11 +60,11 @@ def _images() -> SimpleNamespace:
     scenes = [str(path) for path in bundled_images()]
     return SimpleNamespace(
         gallery=gr.Gallery(
-            scenes, label="Bundled images", columns=5, height=150, allow_preview=False, elem_id="bundled", buttons=[]
+            scenes, show_label=False, columns=5, height=150, allow_preview=False, elem_id="bundled", buttons=[]
         ),
         upload=gr.UploadButton("Upload a photo", file_types=["image"], size="sm", elem_id="upload"),
-        mode=gr.Radio([PICK, DRAW], value=PICK, label="A click in the picture", elem_id="mode"),
-        picture=gr.Image(label="Picture", interactive=False, type="pil", elem_id="picture", buttons=[]),
+        picture=gr.Image(show_label=False, interactive=False, type="pil", elem_id="picture", buttons=[]),
+        drawn=gr.HTML(HINT, js_on_load=DRAW_BOX.read_text(encoding="utf-8")),
     )
 
 
@@ -103,7 +107,8 @@ def _wire(page: gr.Blocks, events: Events, ui: SimpleNamespace) -> None:
         ui.ask.click(**asked),
     ]
     clicked = dict(show_progress="hidden", **PRIVATE)
-    ui.picture.select(events.click, [session, ui.detector, ui.mode], [ui.picture, ui.found], **clicked)
+    ui.picture.select(events.click, [session, ui.detector], ui.found, **clicked)
+    ui.drawn.input(events.draw, [session, ui.detector, ui.found], ui.picture, **clicked)
     ui.cancel.click(events.cancel, cancels=jobs, queue=False, **PRIVATE)
     page.unload(events.leave)
     # The browser downloads what the hidden button holds; there is nothing in it before.

@@ -20,6 +20,7 @@ from app_session import (
     detect,
     explain,
     explain_box,
+    read_box,
     read_upload,
     write_bundle,
 )
@@ -33,7 +34,6 @@ from d2_saliency.visualization import draw_panel
 ROOT = Path(__file__).resolve().parents[1]
 SHOWN_SIDE = 1024  # pixels of the longer side of the picture to click
 NO_METHOD = "no other"
-PICK, DRAW = "Pick a detection", "Draw a box"
 PROGRESS = gr.Progress()  # gradio gives each call one of its own in the place of such a default
 
 
@@ -87,7 +87,6 @@ class Events:
             detector = self.detectors[name]
             found = detect(detector, session, name, self.watch(request, progress, "detecting"))
             names = detector.explainer.class_names
-        session.corners.clear()
         choices = [(f"{i + 1}: {_title(found, i, names)}", i) for i in range(len(found))]
         return _picture(session, name, None), gr.Radio(choices, value=None), gr.Dropdown(names or [], value=None)
 
@@ -107,33 +106,35 @@ class Events:
 
     def why_not(self, session, name, method, other, target, label, request: gr.Request, progress=PROGRESS) -> str:
         """The maps of a box that the visitor drew, by one or two methods."""
-        if session is None or len(session.corners) < 2 or label is None:
-            raise gr.Error("Choose 'Draw a box', click two opposite corners in the picture, and choose a class.")
-        (xs, ys), figures = zip(*session.corners), []
-        box = [min(xs), min(ys), max(xs), max(ys)]
+        if session is None or session.box is None or label is None:
+            raise gr.Error("Drag a box in the picture, from corner to corner, and choose a class.")
+        figures = []
         with messages():
             for chosen in _methods(method, other):
                 on_pass = self.watch(request, progress, chosen)
-                found = explain_box(self.detectors[name], session, (name, chosen, target), box, label, on_pass)
+                found = explain_box(self.detectors[name], session, (name, chosen, target), session.box, label, on_pass)
                 note = "detected" if bool(found.detected[0]) else "not detected"
                 figures.append(self._figure(session, name, f"{chosen}: {label}, {note}", found, 0))
         return "".join(figures)
 
-    def click(self, session, name, mode, event: gr.SelectData):
-        """A click in the picture: the smallest detection there, or a corner of a box."""
+    def draw(self, session: Optional[Session], name: str, index: Optional[int], event: gr.EventData):
+        """A box that was dragged in the picture (draw_box.js): four shares of its width and height."""
         if session is None or name not in session.detections:
-            return gr.skip(), gr.skip()
+            return gr.skip()
+        with messages():
+            session.box = read_box(event.box, session.image.shape[:2])
+        return _picture(session, name, index)
+
+    def click(self, session: Optional[Session], name: str, event: gr.SelectData):
+        """A click in the picture: the smallest detection there."""
+        if session is None or name not in session.detections:
+            return gr.skip()
         scale = max(session.image.shape[:2]) / max(_shown_size(session.image))
         x, y = ((v + 0.5) * scale for v in event.index)
-        if mode == DRAW:
-            if len(session.corners) == 2:
-                session.corners.clear()
-            session.corners.append((x, y))
-            return _picture(session, name, None), gr.skip()
         boxes = session.detections[name].pred_boxes
         inside = [i for i, (x0, y0, x1, y1) in enumerate(boxes.tensor.tolist()) if x0 <= x <= x1 and y0 <= y <= y1]
         index = min(inside, key=lambda i: float(boxes.area()[i]), default=None)
-        return gr.skip(), gr.skip() if index is None else index
+        return gr.skip() if index is None else index
 
     def bundle(self, session: Optional[Session]) -> str:
         if session is None or not session.explained:
@@ -197,10 +198,6 @@ def _picture(session: Session, name: str, chosen: Optional[int]) -> Image.Image:
         draw.rectangle([x0, y0, x1, y1], outline="#00e5ff" if i == chosen else "white", width=2)
         draw.rectangle([x0, y0, x0 + 16, y0 + 16], fill="black")
         draw.text((x0 + 5, y0 + 2), str(i + 1), fill="white")
-    points = [(x * scale, y * scale) for x, y in session.corners]
-    if len(points) == 2:
-        (x0, x1), (y0, y1) = (sorted(values) for values in zip(*points))
-        draw.rectangle([x0, y0, x1, y1], outline="#ff9100", width=3)
-    for x, y in points:
-        draw.ellipse([x - 5, y - 5, x + 5, y + 5], fill="#ff9100")
+    if session.box:
+        draw.rectangle([v * scale for v in session.box], outline="#ff9100", width=3)
     return picture

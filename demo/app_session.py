@@ -5,7 +5,7 @@ import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, Sequence, Tuple
+from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -89,14 +89,14 @@ class Session:
         image: uint8, (H, W, 3), BGR.
         detections: detector -> what it finds, best scores first.
         explained: (detector, method, class target) -> the same with pred_saliency.
-        corners: of the box that is being drawn, (x, y) in pixels of the image; none, one or two.
+        box: that was drawn last, (x_min, y_min, x_max, y_max) in pixels of the image.
     """
 
     name: str
     image: np.ndarray
     detections: Dict[str, Instances] = field(default_factory=dict)
     explained: Dict[Tuple[str, str, str], Instances] = field(default_factory=dict)
-    corners: List[Tuple[float, float]] = field(default_factory=list)
+    box: Optional[Tuple[float, float, float, float]] = None
 
 
 def read_upload(path: str) -> np.ndarray:
@@ -124,6 +124,29 @@ def read_upload(path: str) -> np.ndarray:
         return read_image(path)
     except ImageError as e:
         raise ImageError(str(e).replace(repr(str(path)), "The file")) from e
+
+
+def read_box(corners: object, size: Tuple[int, int]) -> Tuple[float, float, float, float]:
+    """
+    The box that a visitor drew.
+
+    Args:
+        corners: what their browser sent: two opposite corners [x, y, x, y], as shares of the image's width and height.
+        size: (height, width) of the image in pixels.
+
+    Returns:
+        tuple: (x_min, y_min, x_max, y_max) in pixels, inside of the image.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    try:
+        shares = np.array(corners, dtype=float)
+    except (ValueError, TypeError, OverflowError):
+        shares = np.zeros(0)
+    if shares.shape != (4,) or not np.isfinite(shares).all():
+        raise ValueError("This is not a box: drag one in the picture, from corner to corner.")
+    return tuple((np.sort(shares.clip(0, 1).reshape(2, 2), axis=0) * size[::-1]).flatten().tolist())
 
 
 def detect(detector: Detector, session: Session, name: str, on_pass: Callable[[], None]) -> Instances:

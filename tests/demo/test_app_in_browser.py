@@ -86,34 +86,60 @@ def test_uploaded_photo_from_file_to_bundle(visit, tmp_path):
         assert f"faster_rcnn_planted_score/{part}" in names
 
 
+def shown(page):
+    """The picture as it is now: RGB, (H, W, 3), and a function from shares of its sides to the mouse's position."""
+    element = page.locator("#picture img")
+    source, box = element.get_attribute("src"), element.bounding_box()
+    picture = np.asarray(Image.open(io.BytesIO(page.request.get(source).body())).convert("RGB"))
+    height, width = picture.shape[:2]
+    scale = min(box["width"] / width, box["height"] / height)  # it is in the middle of its element
+    left, top = (
+        box[key] + (box[side] - n * scale) / 2 for key, side, n in zip("xy", ("width", "height"), (width, height))
+    )
+    return picture, lambda x, y: (left + x * width * scale, top + y * height * scale)
+
+
+def drag(page, *places):
+    """Press the mouse at the first place, move it over the others, release it at the last; wait for the new picture."""
+    source = page.locator("#picture img").get_attribute("src")
+    _, position = shown(page)
+    page.mouse.move(*position(*places[0]))
+    page.mouse.down()
+    for place in places[1:]:
+        page.mouse.move(*position(*place))
+    page.mouse.up()
+    page.wait_for_function("source => document.querySelector('#picture img').src !== source", arg=source)
+
+
 def test_click_in_the_picture(visit):
     page = visit()
-    picture = page.locator("#picture img")
-    size = picture.bounding_box()
-    natural = picture.evaluate("image => [image.naturalWidth, image.naturalHeight]")
-    # planted_0007 has an object below and to the right of the middle, around (0.73, 0.77)
-    share = min(size["width"] / natural[0], size["height"] / natural[1])
-    x = (size["width"] - natural[0] * share) / 2 + 0.73 * natural[0] * share
-    y = (size["height"] - natural[1] * share) / 2 + 0.77 * natural[1] * share
-    picture.click(position={"x": x, "y": y})
+    _, position = shown(page)
+    page.mouse.click(*position(0.73, 0.77))  # planted_0007 has an object there
     figures(page, 1)
     assert "triangle" in page.locator("#detections label:has(input:checked)").inner_text()
 
 
-def test_drawn_box(visit):
+def test_dragged_box(visit):
     page = visit()
-    page.locator("#mode label", has_text="Draw a box").click()
-    picture = page.locator("#picture img")
-    for x, y in ((0.35, 0.3), (0.5, 0.5)):
-        source = picture.get_attribute("src")
-        size = picture.bounding_box()
-        picture.click(position={"x": x * size["width"], "y": y * size["height"]})
-        page.wait_for_function("source => document.querySelector('#picture img').src !== source", arg=source)
+    drag(page, (0.2, 0.2), (0.4, 0.3))
+    drag(page, (0.3, 0.6), (0.9, 0.9), (0.1, 0.25))  # takes the first one's place; from any corner, by any way
+    picture, _ = shown(page)
+    y, x = np.nonzero((np.abs(picture.astype(int) - (255, 145, 0)) < 20).all(-1))  # where it is orange
+    height, width = picture.shape[:2]
+    assert np.allclose(np.array([x.min(), x.max()]) / width, (0.1, 0.3), atol=0.01)
+    assert np.allclose(np.array([y.min(), y.max()]) / height, (0.25, 0.6), atol=0.01)
+    assert page.locator("#detections input:checked").count() == 0  # a drag is no click
     choose(page, "label", "disc")
     page.locator("#why-not").click()
     (panel,) = figures(page, 1)
     assert panel.shape[1] > 6 * 200
     assert page.locator("#maps figcaption").inner_text() == "ODAM: disc, not detected"
+
+
+def test_why_not_without_a_box(visit):
+    page = visit()
+    page.locator("#why-not").click()
+    page.get_by_text("Drag a box in the picture, from corner to corner, and choose a class.", exact=True).wait_for()
 
 
 def test_refused_upload_is_told(visit, tmp_path):

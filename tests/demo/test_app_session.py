@@ -75,6 +75,19 @@ class TestUpload:
             app.read_upload(str(path))
 
 
+class TestDrawnBox:
+    def test_corners_in_any_order(self, app):
+        assert app.read_box([0.75, 0.25, 0.5, 0.5], (40, 80)) == (40, 10, 60, 20)
+        assert app.read_box([-1, 0.5, 2, 7], (40, 80)) == (0, 20, 80, 40)
+
+    @pytest.mark.parametrize(
+        "sent", ["", None, [1, 2, 3], ["a", 1, 1, 1], [float("nan"), 0, 1, 1], {}, [[1], 2, 3, 4], [10**400, 0, 1, 1]]
+    )
+    def test_what_is_not_a_box(self, app, sent):
+        with pytest.raises(ValueError, match="This is not a box"):
+            app.read_box(sent, (40, 80))
+
+
 class TestExplain:
     def test_list_and_maps_are_of_the_same_detections(self, app, detector, session):
         found = app.detect(detector, session, KEY[0], lambda: None)
