@@ -3,6 +3,7 @@
 import importlib.util
 import logging
 import sys
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -36,6 +37,18 @@ def demo(monkeypatch, tmp_path, capsys):
     yield run
     setup_logger.cache_clear()
     logging.getLogger("d2_saliency").handlers.clear()
+
+
+@pytest.fixture
+def window(monkeypatch):
+    """In the place of OpenCV's window: the pictures shown; Esc is pressed at the ``escape_after``-th of them."""
+    window = SimpleNamespace(shown=[], escape_after=None)
+    monkeypatch.setattr(cv2, "namedWindow", lambda *args: None, raising=False)
+    monkeypatch.setattr(cv2, "imshow", lambda name, picture: window.shown.append(picture), raising=False)
+    monkeypatch.setattr(
+        cv2, "waitKey", lambda wait: 27 if len(window.shown) == window.escape_after else 32, raising=False
+    )
+    return window
 
 
 def test_panels_and_maps_of_images(demo, tmp_path):
@@ -72,6 +85,66 @@ def test_video(demo, output):
     assert frame.shape == scene.shape and np.abs(frame.astype(int) - scene).max() > 100
 
 
+class Camera:
+    """Stands in for cv2.VideoCapture: gives the frames of a list, then none, as a camera that is unplugged."""
+
+    def __init__(self, frames, is_opened=True):
+        self.frames, self.is_opened, self.sources, self.released = list(frames), is_opened, [], False
+
+    def __call__(self, source):
+        self.sources.append(source)
+        return self
+
+    def isOpened(self):
+        return self.is_opened
+
+    def get(self, what):
+        return {cv2.CAP_PROP_FRAME_COUNT: -1.0, cv2.CAP_PROP_FPS: 0.0}[what]  # what a camera does not know
+
+    def read(self):
+        return (True, self.frames.pop(0)) if self.frames else (False, None)
+
+    def release(self):
+        self.released = True
+
+
+@pytest.fixture
+def camera(monkeypatch):
+    scene = cv2.resize(cv2.imread(str(SCENE)), (284, 292))
+    camera = Camera([scene, scene[:, ::-1].copy(), scene])
+    monkeypatch.setattr(cv2, "VideoCapture", camera)
+    return camera
+
+
+def test_webcam_in_a_window(demo, camera, window):
+    scenes = list(camera.frames)
+    assert demo("--webcam", "--map", "class", *FAST)[0] == 0
+    assert camera.sources == [0] and camera.released
+    assert [picture.shape for picture in window.shown] == [scene.shape for scene in scenes]
+    for picture, scene in zip(window.shown, scenes):  # each frame explained, not one of them thrice
+        unchanged = np.abs(picture.astype(int) - scene).max(-1) <= 8
+        assert 0.4 < unchanged.mean() < 0.995
+
+
+def test_webcam_until_escape(demo, camera, window):
+    window.escape_after = 1
+    assert demo("--webcam", *FAST)[0] == 0
+    assert len(window.shown) == 1 and len(camera.frames) == 2 and camera.released
+
+
+def test_webcam_to_a_file(demo, camera, monkeypatch, tmp_path):
+    assert demo("--webcam", "--output", "out.avi", *FAST)[0] == 0
+    monkeypatch.undo()  # of the camera
+    video = cv2.VideoCapture(str(tmp_path / "out.avi"))
+    assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 3 and video.get(cv2.CAP_PROP_FPS) == 25
+
+
+def test_webcam_that_is_not_there(demo, camera):
+    camera.is_opened = False
+    status, err = demo("--webcam", "--output", "out.mp4")
+    assert status == 2 and err == "demo: The webcam cannot be opened: is it connected?\n"
+
+
 @pytest.mark.parametrize(
     "args, message",
     [
@@ -95,10 +168,7 @@ def test_no_window(demo, monkeypatch):
     assert status == 2 and "save them with --output FOLDER" in err
 
 
-def test_window_until_escape(demo, monkeypatch):
-    shown = []
-    monkeypatch.setattr(cv2, "namedWindow", lambda *args: None, raising=False)
-    monkeypatch.setattr(cv2, "imshow", lambda name, picture: shown.append(picture.shape), raising=False)
-    monkeypatch.setattr(cv2, "waitKey", lambda wait: 27 if len(shown) == 2 else 32, raising=False)
+def test_window_until_escape(demo, window):
+    window.escape_after = 2
     assert demo("--map", "class", *FAST)[0] == 0
-    assert len(shown) == 2
+    assert len(window.shown) == 2
