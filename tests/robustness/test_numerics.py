@@ -61,10 +61,11 @@ def test_models_in_half_precision(method, dtype):
         found = explain(model, image)
         check_finite(found)
         order = found.pred_classes[found.pred_saliency.explained].argsort()
-        maps.append([m for m in found.pred_saliency[found.pred_saliency.explained][order].resize(24, 32)])
-    if method in ("Gradient", "ODAM", "LayerCAM", "HiResCAM"):
-        for single, half in zip(*maps):
-            assert (half - single).abs().amax() <= 0.1 * single.amax()
+        maps.append(found.pred_saliency[found.pred_saliency.explained][order].resize(24, 32))
+    assert maps[0].amax() > 0
+    tolerance = 0.1 if method == "DRISE" else 0.02  # D-RISE tells masks apart by rounded scores and boxes
+    for single, half in zip(maps[0].flatten(0, 1), maps[1].flatten(0, 1)):
+        assert (half - single).abs().amax() <= tolerance * single.amax()
 
 
 class HalfToy(ToyDetector):
@@ -179,12 +180,34 @@ def test_cam(scale, features):
     check_finite(found, num=2)
 
 
-@pytest.mark.parametrize("name", DETECTORS)
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bfloat16", "float16"])
-def test_detectors_in_half_precision(stock_detector, demo_image, monkeypatch, name, dtype):
+def test_cam_in_half_precision(nms_of_two_types):
+    """Beside its definition: the weights of the class times what res5 said of the RoI."""
+    stock, outputs = random_model("C4").to(torch.float16), []
+    # Trained models do not have activations of 40,000 beside weights of 1e-5, which half precision hardly has.
+    stock.roi_heads.res5.register_forward_hook(lambda module, inputs, output: output * 1e-4)
+    stock.roi_heads.res5.register_forward_hook(lambda module, inputs, output: outputs.append(output.detach().float()))
+    stock.roi_heads.box_predictor.cls_score.weight.data.mul_(1e4)
+    model = explainable(stock)
+    model.saliency_head = head("CAM", SCORE_THRESH=0.0, CLASS_TARGET="logit")
+    found = explain(model, torch.rand(3, 64, 96, generator=torch.Generator().manual_seed(0)) * 255)
+    check_finite(found, num=2)
+    explained = found[found.pred_saliency.explained]
+    weights = model.roi_heads.box_predictor.cls_score.weight[explained.pred_classes].detach().float()
+    for m, w, a in zip(explained.pred_saliency.maps, weights, outputs[-1]):
+        expected = torch.einsum("c,chw->hw", w, a).relu()
+        assert expected.amax() > 0 and (m[0] - expected).abs().amax() <= 0.02 * expected.amax()
+
+
+@pytest.fixture
+def nms_of_two_types(monkeypatch):
     """On a CPU, torchvision refuses NMS of boxes and scores of different types; on a GPU it does not."""
     nms = torchvision.ops.boxes.nms
     monkeypatch.setattr(torchvision.ops.boxes, "nms", lambda boxes, scores, iou: nms(boxes, scores.to(boxes), iou))
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bfloat16", "float16"])
+def test_detectors_in_half_precision(stock_detector, demo_image, nms_of_two_types, name, dtype):
     model = explainable(copy.deepcopy(stock_detector(name)).to(dtype))
     image = demo_image(1)["image"][:, :128, :160]
     if dtype is torch.bfloat16 and name.startswith("faster_rcnn"):
