@@ -13,6 +13,7 @@ goes on where it was, and a method that is added later is the only one that is c
 """
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
@@ -21,6 +22,9 @@ from arguments import CLASS_TARGETS, add_explainer_arguments, add_launch_argumen
 # What needs torch is imported in the functions, after the arguments are parsed: --help shall not take seconds.
 
 ROOT = Path(__file__).resolve().parents[1]
+REFERENCE_MAPS = ROOT / "d2_saliency" / "evaluation" / "reference_maps.py"
+REFERENCES = re.findall(r"^class (\w+)", REFERENCE_MAPS.read_text(), re.MULTILINE)
+"""Read from the source, as importing it imports torch."""
 
 
 def parse_args() -> argparse.Namespace:
@@ -43,7 +47,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--references",
         action="store_true",
-        help="also judge TrueCause, InvertedCause, Random: maps of known worth, on scenes with known causes",
+        help=f"also judge {', '.join(REFERENCES)}: maps of known worth, on scenes with known causes",
     )
     add_launch_arguments(parser)
     add_explainer_arguments(parser, str(ROOT / "configs" / "demo" / "faster_rcnn_planted.yaml"), several_methods=True)
@@ -55,7 +59,6 @@ def compare(args: argparse.Namespace) -> int:
     from d2_saliency.engine.defaults import method_cfgs, setup_cfg, setup_terminal
     from d2_saliency.engine.evaluate import build_methods, dataset_names, judge_methods
     from d2_saliency.engine.explainer import DefaultExplainer
-    from d2_saliency.evaluation.reference_maps import REFERENCES
 
     setup_terminal()
     cfg, saliency_cfg, config_file = setup_cfg(args)
@@ -67,7 +70,7 @@ def compare(args: argparse.Namespace) -> int:
         ours.MODEL.SALIENCY_HEAD.CLASS_TARGET = target
         cfgs += method_cfgs(ours, args.method)
     if args.references:
-        cfgs += method_cfgs(saliency_cfg, list(REFERENCES))
+        cfgs += method_cfgs(saliency_cfg, REFERENCES)
     methods = build_methods(cfg, cfgs, explainer.weights)
     dataset = args.dataset or dataset_names(cfg)[0]
     results = judge_methods(explainer, methods, dataset, saliency_cfg, args.output, args.num_images)

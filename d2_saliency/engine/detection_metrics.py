@@ -1,18 +1,14 @@
 """Metrics that need no annotations, of the detections of any image: for the report."""
 
-from functools import cached_property
 from typing import Dict, List, Optional, Sequence
 
 import numpy as np
-import torch
 from detectron2.config import CfgNode
 from detectron2.structures import Instances
-from torch import nn
 
-from ..evaluation.build import METRICS, check_metrics
-from ..evaluation.explained_image import ExplainedImage, MetricSettings
-from ..evaluation.ground_truth import Truth
-from ..modeling.optimize import folded
+from ..evaluation.build import METRICS, applicable_metrics, check_metrics
+from ..evaluation.explained_image import MetricSettings
+from ..evaluation.metric_runner import MetricRunner
 from .explainer import DefaultExplainer
 
 
@@ -32,7 +28,8 @@ class DetectionMetrics:
             names: of :data:`METRICS`; by default those of ``options.METRICS`` that need no annotations.
 
         Raises:
-            ValueError: there is no such metric, or it needs annotations.
+            ValueError: there is no such metric, it needs annotations, or none can judge this model's maps. Of several,
+                those that cannot are left out, and the log says so.
         """
         check_metrics(options.METRICS if names is None else names)
         self.names = [name for name in options.METRICS if not METRICS[name].needs] if names is None else list(names)
@@ -40,8 +37,9 @@ class DetectionMetrics:
             if METRICS[name].needs:
                 possible = ", ".join(sorted(name for name, metric in METRICS.items() if not metric.needs))
                 raise ValueError(f"Metric {name} needs annotated images: use --eval-only, or choose among {possible}.")
+        self.names = applicable_metrics(self.names, explainer.model)
         self._explainer = explainer
-        self._settings = MetricSettings.from_options(options)
+        self._runner = MetricRunner(explainer.model, self.names, MetricSettings.from_options(options))
         self.better = {
             f"{name}.{value}": "lower" if value in METRICS[name].lower else "higher"
             for name in self.names
@@ -59,13 +57,8 @@ class DetectionMetrics:
         """
         if not len(instances):
             return []
-        model = self._explainer.model
         batched_input = self._explainer.preprocess(original_image)
-        batched_input["image"] = batched_input["image"].to(model.input_device)
-        truth: List[Optional[Truth]] = [None] * len(instances)
-        image = ExplainedImage(model, batched_input, instances, truth, self._settings, self._folded)
-        with torch.no_grad():
-            measured = {name: METRICS[name].function(image) for name in self.names}
+        measured = self._runner.measure(self._runner.image(batched_input, instances, [None] * len(instances)))
         return [
             {
                 f"{name}.{value}": found[i].get(value, float("nan"))
@@ -74,7 +67,3 @@ class DetectionMetrics:
             }
             for i in range(len(instances))
         ]
-
-    @cached_property
-    def _folded(self) -> nn.Module:
-        return folded(self._explainer.model)

@@ -1,7 +1,12 @@
 """Metrics by name."""
 
+import logging
 from dataclasses import dataclass
-from typing import Callable, Dict, FrozenSet, Sequence, Tuple
+from typing import Callable, Dict, FrozenSet, List, Sequence, Tuple
+
+from torch import nn
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -13,22 +18,24 @@ class Metric:
         values: names of the numbers.
         needs: key that a data set's annotations need to have, "" for none.
         lower: names of the values that are better when lower.
+        provenance: it follows a detection's proposal or anchor, so the architecture has to be known.
     """
 
     function: Callable
     values: Tuple[str, ...]
     needs: str
     lower: FrozenSet[str]
+    provenance: bool
 
 
 METRICS: Dict[str, Metric] = {}
 
 
-def saliency_metric(*values: str, needs: str = "", lower: Sequence[str] = ()):
+def saliency_metric(*values: str, needs: str = "", lower: Sequence[str] = (), provenance: bool = False):
     """Register a function as the metric of its name. See :class:`Metric`."""
 
     def register(function: Callable) -> Callable:
-        METRICS[function.__name__] = Metric(function, values, needs, frozenset(lower))
+        METRICS[function.__name__] = Metric(function, values, needs, frozenset(lower), provenance)
         return function
 
     return register
@@ -42,3 +49,24 @@ def check_metrics(names: Sequence[str]) -> None:
     unknown = [name for name in names if name not in METRICS]
     if unknown:
         raise ValueError(f"There is no metric '{unknown[0]}'; choose among {', '.join(sorted(METRICS))}.")
+
+
+def applicable_metrics(names: Sequence[str], model: nn.Module) -> List[str]:
+    """
+    Those of the metrics that can judge the maps of this model; the log says which cannot, and what to do.
+
+    Args:
+        model: a :class:`SaliencyMixin`.
+
+    Raises:
+        ValueError: there are metrics, and none of them can.
+    """
+    found = [name for name in names if model.knows_provenance or not METRICS[name].provenance]
+    reason = f"follows a detection's proposal or anchor, which are not known for {type(model).__name__}"
+    if names and not found:
+        others = ", ".join(sorted(name for name, metric in METRICS.items() if not metric.provenance))
+        raise ValueError(f"Metric {names[0]} {reason}: choose among {others}.")
+    for name in names:
+        if name not in found:
+            logger.warning(f"Metric {name} is skipped, the others go on: it {reason}. Leave it out of the metrics.")
+    return found

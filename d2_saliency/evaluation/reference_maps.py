@@ -1,6 +1,6 @@
 """Maps whose worth is known before they are measured: what a metric says of them tells what the metric is worth."""
 
-from typing import Dict, List, Optional
+from typing import Dict, Optional
 
 import torch
 from detectron2.structures import Boxes, Instances
@@ -63,7 +63,3 @@ class Random(TrueCause):
 
 
 REFERENCES = {head.__name__: head for head in (TrueCause, InvertedCause, Random)}
-
-
-def reference_names() -> List[str]:
-    return list(REFERENCES)

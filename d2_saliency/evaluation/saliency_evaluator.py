@@ -5,7 +5,6 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Union
 
-import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.structures import Instances
@@ -13,10 +12,10 @@ from detectron2.utils import comm
 from torch import nn
 
 from ..engine.bundle import write_json
-from ..modeling.optimize import folded
-from .build import METRICS, check_metrics
-from .explained_image import ExplainedImage, MetricSettings
+from .build import METRICS, applicable_metrics, check_metrics
+from .explained_image import MetricSettings
 from .ground_truth import load_dataset, match_to_truth, objects_of
+from .metric_runner import MetricRunner
 from .records import RecordStore
 from .summary import as_json, as_results, counts, finite, summarise, summary_table
 
@@ -38,8 +37,8 @@ class SaliencyEvaluator(DatasetEvaluator):
 
     Works with ``inference_on_dataset``, ``DatasetEvaluators``, ``DefaultTrainer.test`` and ``EvalHook``, for models
     whose outputs have ``pred_saliency``. Several processes each measure their own images; metrics are gathered once.
-    Masks and causes are taken from the data set's annotations; a metric that needs what they do not have is skipped,
-    and the log says so.
+    Masks and causes are taken from the data set's annotations; a metric that needs what they do not have, or what the
+    architecture does not say, is skipped, and the log says so.
 
     Examples:
         evaluator = SaliencyEvaluator("coco_2017_val", model, metrics=("pointing_game", "deletion_insertion"))
@@ -73,7 +72,7 @@ class SaliencyEvaluator(DatasetEvaluator):
 
         Raises:
             DatasetError: the data set is not registered, or its files cannot be read.
-            ValueError: a metric does not exist, or the model does not explain.
+            ValueError: a metric does not exist, the model does not explain, or no metric can judge its maps.
         """
         check_metrics(metrics)
         self._model = getattr(model, "module", model)  # of DistributedDataParallel
@@ -109,11 +108,11 @@ class SaliencyEvaluator(DatasetEvaluator):
             if METRICS[name].needs and METRICS[name].needs not in keys:
                 what = {"bbox": "boxes", "segmentation": "masks"}.get(METRICS[name].needs, f"'{METRICS[name].needs}'")
                 logger.warning(f"Metric {name} is skipped: the annotations of '{self.dataset_name}' have no {what}.")
-        return [name for name in metrics if METRICS[name].needs in keys | {""}]
+        return applicable_metrics([name for name in metrics if METRICS[name].needs in keys | {""}], self._model)
 
     def reset(self) -> None:
         self._records: Dict[Any, Dict[str, Any]] = {}
-        self._folded: Optional[nn.Module] = None  # the weights may have changed
+        self._runner = MetricRunner(self._model, self.metrics, self.settings)  # anew: the weights may have changed
 
     def process(self, inputs: List[Dict[str, Any]], outputs: List[Dict[str, Any]]) -> None:
         """
@@ -144,13 +143,9 @@ class SaliencyEvaluator(DatasetEvaluator):
         instances = instances[chosen]
         if not len(instances):
             return []
-        if self._folded is None:
-            self._folded = folded(self._model)
-        batched_input = {**batched_input, "image": batched_input["image"].to(self._model.input_device)}
         truth = match_to_truth(instances, objects_of(record), self.iou_thresh)
-        image = ExplainedImage(self._model, batched_input, instances, truth, self.settings, self._folded)
-        with torch.no_grad():
-            values = {name: METRICS[name].function(image) for name in self.metrics}
+        image = self._runner.image(batched_input, instances, truth)
+        values = self._runner.measure(image)
         return [
             {
                 "index": index,

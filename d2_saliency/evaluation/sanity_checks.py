@@ -68,7 +68,7 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])
 
 
-@saliency_metric(*CORRELATIONS, lower=CORRELATIONS)
+@saliency_metric(*CORRELATIONS, lower=CORRELATIONS, provenance=True)
 def model_randomisation(image: ExplainedImage) -> List[Dict]:
     """
     How much of the maps is left when what the model has learned becomes noise, from its last layers to its first.

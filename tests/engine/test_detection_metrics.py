@@ -102,6 +102,20 @@ def test_metrics_say_whether_they_need_annotations(name):
     assert math.isnan(values[METRICS[name].values[0]]) == bool(METRICS[name].needs)
 
 
+def test_a_metric_that_the_architecture_does_not_allow_does_not_cost_the_others(options, caplog):
+    """Nobody knows which proposals or anchors the lamp's detections come from."""
+    measure = DetectionMetrics(LampExplainer(), options, ["model_randomisation", "average_drop"])
+    assert measure.names == ["average_drop"] and set(measure.better) == {"average_drop.drop", "average_drop.increase"}
+    (message,) = [r.getMessage() for r in caplog.records if r.name == "d2_saliency.evaluation.build"]
+    assert "Metric model_randomisation is skipped, the others go on: it follows" in message and "\n" not in message
+    assert "not known for SaliencyToyDetector. Leave it out" in message
+    explainer = LampExplainer()
+    (found,) = measure(picture(), explainer(picture())["instances"])
+    assert found["average_drop.drop"] == pytest.approx(0, abs=1e-5)
+    with pytest.raises(ValueError, match="model_randomisation follows .*: choose among average_drop, .*stability"):
+        DetectionMetrics(LampExplainer(), options, ["model_randomisation"])
+
+
 def test_results_without_metrics_are_those_of_another_run(options):
     better = DetectionMetrics(LampExplainer(), options, ["average_drop"]).better
     digests = {run_info("explain", "A: 1", "ODAM", 0, metrics=metrics)["digest"] for metrics in (None, better, {})}

@@ -19,6 +19,7 @@ from d2_saliency.evaluation.regions import energy_share
 from d2_saliency.modeling.saliency_heads import ODAM
 from tests.conftest import demo_cfg
 from tests.evaluation.conftest import NAME
+from tests.evaluation.lamp import lamp_detector
 
 FEW = MetricSettings(num_steps=2, batch_size=4)
 
@@ -100,6 +101,14 @@ def test_a_data_set_without_masks_skips_mask_metrics_and_says_so(model, scenes, 
     evaluator = SaliencyEvaluator(NAME, model, ["pointing_game", "pointing_game_masks", "iof_thirds", "cause_energy"])
     assert evaluator.metrics == ["pointing_game", "cause_energy"]
     assert "Metric iof_thirds is skipped: the annotations of 'saliency_test_scenes' have no masks." in caplog.text
+
+
+def test_an_unknown_architecture_skips_what_follows_proposals_and_says_so(scenes, caplog):
+    evaluator = SaliencyEvaluator(NAME, lamp_detector(), ["model_randomisation", "average_drop"])
+    assert evaluator.metrics == ["average_drop"]
+    assert "Metric model_randomisation is skipped, the others go on" in caplog.text
+    with pytest.raises(ValueError, match="Metric model_randomisation follows .*: choose among average_drop"):
+        SaliencyEvaluator(NAME, lamp_detector(), ["model_randomisation"])
 
 
 def test_wrong_arguments(model, scenes, stock_detector):

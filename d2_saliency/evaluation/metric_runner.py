@@ -1,0 +1,54 @@
+"""Measures the maps of one image after the other."""
+
+from functools import cached_property
+from typing import Any, Dict, List, Optional, Sequence
+
+import torch
+from detectron2.structures import Instances
+from torch import nn
+
+from ..modeling.optimize import folded
+from .build import METRICS
+from .explained_image import ExplainedImage, MetricSettings
+from .ground_truth import Truth
+
+
+class MetricRunner:
+    """
+    Some metrics of the maps of one model, for as long as its weights stay the same.
+
+    Examples:
+        runner = MetricRunner(model, ["average_drop"], MetricSettings())
+        runner.measure(runner.image(batched_input, instances, [None] * len(instances)))["average_drop"][0]["drop"]
+    """
+
+    def __init__(self, model: nn.Module, names: Sequence[str], settings: MetricSettings):
+        """
+        Args:
+            model: the :class:`SaliencyMixin` that explains.
+            names: of :data:`METRICS`.
+            settings: of the metrics.
+        """
+        self.names = list(names)
+        self._model = model
+        self._settings = settings
+
+    def image(
+        self, batched_input: Dict[str, Any], instances: Instances, truth: List[Optional[Truth]]
+    ) -> ExplainedImage:
+        """
+        Args:
+            batched_input: the model's input; "image" may be on any device.
+            instances, truth: see :class:`ExplainedImage`.
+        """
+        batched_input = {**batched_input, "image": batched_input["image"].to(self._model.input_device)}
+        return ExplainedImage(self._model, batched_input, instances, truth, self._settings, self._folded)
+
+    def measure(self, image: ExplainedImage) -> Dict[str, List[Dict[str, Any]]]:
+        """Metric -> for each of the image's detections, value name -> number, or list of numbers for a curve."""
+        with torch.no_grad():
+            return {name: METRICS[name].function(image) for name in self.names}
+
+    @cached_property
+    def _folded(self) -> nn.Module:
+        return folded(self._model)
