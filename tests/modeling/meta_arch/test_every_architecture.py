@@ -12,7 +12,8 @@ from detectron2.structures import Boxes, Instances
 
 from d2_saliency import build_saliency_head, explainable, method_names
 from tests.conftest import demo_cfg
-from tests.modeling.meta_arch.test_feature_gradients import random_model
+from tests.modeling import naive
+from tests.modeling.meta_arch.test_feature_gradients import CONFIGS, random_model
 from tests.modeling.tiny_fcos import tiny_fcos
 
 DETECTORS = ["C4", "DC5", "Cascade", "Mask", "Panoptic", "FCOS"]
@@ -21,12 +22,16 @@ BOX_BRANCHES = ["FPN", "C4", "DC5", "Cascade", "class-agnostic boxes", "RoIPool"
 
 @pytest.fixture(scope="module", params=DETECTORS)
 def stock(request):
-    model = tiny_fcos() if request.param == "FCOS" else random_model(request.param)
-    for module in model.modules():  # few detections: masks take time
+    return request.param, few_detections(tiny_fcos() if request.param == "FCOS" else random_model(request.param))
+
+
+def few_detections(model):
+    """Masks and keypoints take time."""
+    for module in model.modules():
         for limit in ("test_topk_per_image", "max_detections_per_image"):
             if hasattr(module, limit):
                 setattr(module, limit, 4)
-    return request.param, model
+    return model
 
 
 def picture(height=64, width=96, seed=0):
@@ -103,3 +108,22 @@ def test_a_given_box_has_the_score_that_stock_inference_gives_it_as_proposal(nam
         found = stock([{"image": image}])[0]["instances"]
     (expected,) = found.scores[found.pred_classes == 2]
     torch.testing.assert_close(located.scores[0], expected)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_logit_and_contrast_equal_autograd_of_the_stock_model(name):
+    """To the pixels; the logits are overheard in the stock model."""
+    stock, image = few_detections(random_model(name)), picture(64, 160)  # GroupNorm needs two cells on the last level
+    model = explainable(stock)
+    with torch.no_grad():
+        clean = model.run([{"image": image}]).instances[0]
+    detection = clean[clean.pred_boxes.nonempty()][:1]
+    image.requires_grad_()
+    logits, own = naive.class_logits(stock, image, detection), int(detection.pred_classes)
+    others = logits[[k for k in range(4) if k != own]].exp().sum().log()
+    located = model.run([{"image": image}], [detection])
+    for class_target, output in (("logit", logits[own]), ("contrast", logits[own] - others)):
+        (expected,) = torch.autograd.grad(output, image, retain_graph=True)
+        ((_, _, ours),) = model.input_gradients(located, class_target)
+        assert expected.abs().max() > 0
+        assert (ours[0] - expected).abs().max() <= 1e-4 * expected.abs().max()

@@ -1,5 +1,6 @@
 """SaliencyFCOS against Detectron2's FCOS and plain autograd of it."""
 
+import numpy as np
 import pytest
 import torch
 from detectron2 import model_zoo
@@ -8,9 +9,10 @@ from detectron2.modeling import build_model
 from detectron2.modeling.meta_arch.fcos import FCOS
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
+from scipy.ndimage import gaussian_filter
 
 from d2_saliency import CLASS_TARGETS, add_saliency_config, explainable
-from d2_saliency.modeling.saliency_heads import Gradient
+from d2_saliency.modeling.saliency_heads import ODAM, Gradient
 from tests.conftest import ROOT
 from tests.modeling.naive import unclipped_boxes
 from tests.modeling.tiny_fcos import tiny_fcos
@@ -102,6 +104,39 @@ def test_a_distance_that_is_cut_at_zero_has_no_gradient():
     ((_, _, gradient),) = model.input_gradients(model.run([{"image": image}], [clean]))
     centre = clean.anchor_boxes.get_centers()[0, 0]
     assert clean.pred_boxes.tensor[0, 0] == centre and (gradient[1] == 0).all() and (gradient[3] != 0).any()
+
+
+def test_odam_is_the_level_times_the_smoothed_gradient_of_the_stock_model():
+    """Coordinates as shares of the box's side, both directions; scipy has the Gaussian."""
+    stock, levels = tiny_fcos(), {}
+    x = {"image": a_picture()}
+    overhearing = stock.backbone.register_forward_hook(lambda module, inputs, output: levels.update(output))
+    with unclipped_boxes():
+        found = stock([x])[0]["instances"]
+    overhearing.remove()
+    model = explainable(stock)
+    model.saliency_head = ODAM(max_instances=3, score_thresh=0)
+    with torch.no_grad():
+        explained = model([x])[0]["instances"]
+    explained = explained[explained.pred_saliency.explained]
+    assert len(explained) == 3
+    for score, maps, region in zip(explained.scores, explained.pred_saliency.maps, explained.pred_saliency.regions):
+        j = int((found.scores - score).abs().argmin())
+        box = found.pred_boxes.tensor[j]
+        width, height = (box[2:] - box[:2]).detach().clamp(min=1)
+        for k, (output, side) in enumerate(zip([found.scores[j], *box], [1, width, height, width, height])):
+            gradients = torch.autograd.grad(output, list(levels.values()), retain_graph=True, materialize_grads=True)
+            expected = torch.zeros(6, 10)
+            for level, gradient in zip(levels.values(), gradients):
+                if gradient.any():
+                    smoothed = [gaussian_filter(g, 1.0, mode="constant", truncate=3) for g in gradient[0].numpy()]
+                    expected = (torch.as_tensor(np.stack(smoothed)) * level[0].detach()).sum(0) / side
+            expected = expected.clamp(min=0) if k == 0 else expected.abs()
+            cell = 48 / len(expected)
+            x0, y0, x1, y1 = (region / cell).round().int().tolist()
+            shown = torch.zeros_like(expected)
+            shown[y0:y1, x0:x1] = maps[k]
+            assert (shown - expected).abs().max() <= 1e-5 * max(expected.max(), 1e-3)
 
 
 def test_raw_outputs_are_the_scores_and_boxes_of_all_points():
