@@ -1,7 +1,6 @@
 """What every explainable architecture has in common: a forward that explains, and the questions that heads ask."""
 
 from dataclasses import dataclass, replace
-from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Tuple
 
 import torch
@@ -9,12 +8,12 @@ from detectron2.structures import ImageList, Instances
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...structures import OUTPUTS, SaliencyMaps
+from ...structures import SaliencyMaps
 from ..feature_windows import FeatureWindow
 from ..optimize import frozen_parameters
 from ..raw_outputs import RawOutputs
-from ..saliency_heads.build import black_box_methods
 from ..targets import instance_targets
+from .backward import backward_from_features, backward_from_outputs, whole_level_windows
 
 
 @dataclass
@@ -184,7 +183,7 @@ class SaliencyMixin(Module):
         leaves = {name: f.detach().requires_grad_() for name, f in forward_pass.features.items()}
         outputs = self.outputs(replace(forward_pass, features=leaves))
         targets = [instance_targets(instances, class_target) for instances in outputs]
-        return [_whole_level_windows(t, b, leaves) for b, t in enumerate(targets)]
+        return [whole_level_windows(t, b, leaves) for b, t in enumerate(targets)]
 
     # ---- what heads ask
 
@@ -206,9 +205,10 @@ class SaliencyMixin(Module):
         """
         inputs = forward_pass.images if layer is None else [layer]
         if forward_pass.features:
-            backward = _backward_from_features(self.feature_gradients(forward_pass, class_target), forward_pass, inputs)
+            windows = self.feature_gradients(forward_pass, class_target)
+            backward = backward_from_features(windows, forward_pass.features, inputs)
         else:
-            backward = _backward_from_outputs(self.outputs(forward_pass), inputs, class_target)
+            backward = backward_from_outputs(self.outputs(forward_pass), inputs, class_target)
         for i, members, gradients in backward:
             for b in members:
                 yield b, i, gradients[b] if layer is None else gradients[0][:, b]
@@ -219,50 +219,3 @@ def refuse_inference_mode() -> None:
         raise RuntimeError(
             "Saliency maps need gradients, which torch.inference_mode() forbids; use torch.no_grad() instead."
         )
-
-
-def _whole_level_windows(targets: Tensor, b: int, leaves: Dict[str, Tensor]) -> Iterator[List[FeatureWindow]]:
-    """For each row of ``targets`` (N, 5) the levels it depends on, whole, with its gradients to image ``b``."""
-    for outputs in targets:
-        gradients = zip(*(_grad(y, list(leaves.values())) for y in outputs))
-        levels = ((name, torch.stack([g[b] for g in per_output])) for name, per_output in zip(leaves, gradients))
-        windows = [FeatureWindow(name, 0, 0, g) for name, g in levels]
-        yield [w for w in windows if w.gradient.any()] or windows[:1]  # a detection always has a window
-
-
-def _backward_from_outputs(outputs: List[Instances], inputs: List[Tensor], class_target: str):
-    """Plain way: differentiate the outputs themselves. Yields (i, images that have a detection i, gradients)."""
-    targets = [instance_targets(instances, class_target) for instances in outputs]
-    if any(len(t) and not t.requires_grad for t in targets):
-        raise RuntimeError(
-            "The detections of this model carry no gradient (its forward detaches them or runs under no_grad), so "
-            f"gradient methods cannot explain it; use {' or '.join(black_box_methods())}."
-        )
-    for i in range(max(map(len, targets), default=0)):
-        members = [b for b, t in enumerate(targets) if i < len(t)]
-        per_output = [_grad([targets[b][i, k] for b in members], inputs) for k in range(len(OUTPUTS))]
-        yield i, members, [torch.stack(g) for g in zip(*per_output)]
-
-
-def _backward_from_features(
-    per_image: List[Iterator[List[FeatureWindow]]], forward_pass: ForwardPass, inputs: List[Tensor]
-):
-    """Fast way: only the backbone is differentiated, and only the levels that a detection was read from."""
-    for i, of_images in enumerate(zip_longest(*per_image)):
-        windows_per_image = dict(enumerate(of_images))
-        members = [b for b, windows in windows_per_image.items() if windows is not None]
-        levels = sorted({w.level for b in members for w in windows_per_image[b]})
-        features = [forward_pass.features[level] for level in levels]
-        per_output = []
-        for k in range(len(OUTPUTS)):
-            cotangents = {level: torch.zeros_like(f) for level, f in zip(levels, features)}
-            for b in members:
-                for w in windows_per_image[b]:
-                    h, w_ = w.gradient.shape[-2:]
-                    cotangents[w.level][b, :, w.top : w.top + h, w.left : w.left + w_] += w.gradient[k]
-            per_output.append(_grad(features, inputs, list(cotangents.values())))
-        yield i, members, [torch.stack(g) for g in zip(*per_output)]
-
-
-def _grad(outputs, inputs, grad_outputs=None) -> Tuple[Tensor, ...]:
-    return torch.autograd.grad(outputs, inputs, grad_outputs, retain_graph=True, materialize_grads=True)

@@ -3,6 +3,7 @@
 from typing import Callable, Dict, List
 
 import numpy as np
+from detectron2.modeling import detector_postprocess
 from detectron2.structures import Instances
 from torch import nn
 
@@ -45,4 +46,5 @@ class BlackBox(nn.Module):
         found = self.detect([np.ascontiguousarray(image) for image in images])
         if len(found) != len(images):
             raise ValueError(f"The black box returned {len(found)} results for {len(images)} images.")
-        return [{"instances": instances} for instances in found]
+        sizes = [(x.get("height", i.image_size[0]), x.get("width", i.image_size[1])) for x, i in zip(batched_inputs, found)]
+        return [{"instances": detector_postprocess(i, *size)} for i, size in zip(found, sizes)]

@@ -35,7 +35,7 @@ class SaliencyGenericMixin(SaliencyMixin):
     knows_provenance = False
 
     def run(self, batched_inputs: List[Dict], instances: Optional[List[Instances]] = None) -> ForwardPass:
-        results = _checked(super(SaliencyMixin, self).forward(batched_inputs), len(batched_inputs), type(self).__name__)
+        results = _checked(super(SaliencyMixin, self).forward(batched_inputs), batched_inputs, type(self).__name__)
         found = [_in_input_pixels(r["instances"], x["image"].shape[-2:]) for r, x in zip(results, batched_inputs)]
         if instances is not None:
             found = [_pick(now, before) for now, before in zip(found, instances)]
@@ -68,12 +68,13 @@ class SaliencyGenericMixin(SaliencyMixin):
         return results
 
 
-def _checked(results: Any, num_images: int, model: str) -> List[Dict]:
+def _checked(results: Any, batched_inputs: List[Dict], model: str) -> List[Dict]:
     """What a model returned for some images, if it can be understood."""
+    num_images = len(batched_inputs)
     if not isinstance(results, (list, tuple)) or len(results) != num_images:
         shown = f"{len(results)} results" if isinstance(results, (list, tuple)) else type(results).__name__
         raise ValueError(f"{model} returned {shown} for {num_images} images; a list with a dict for each is needed.")
-    for result in results:
+    for x, result in zip(batched_inputs, results):
         instances: Any = result.get("instances") if isinstance(result, dict) else None
         missing = ["instances"]
         if isinstance(instances, Instances):
@@ -84,6 +85,13 @@ def _checked(results: Any, num_images: int, model: str) -> List[Dict]:
         boxes = instances.pred_boxes
         if boxes.tensor.shape[1] != 4:
             raise ValueError(f"{model} returned {type(boxes).__name__}; only upright boxes can be explained.")
+        size = tuple(instances.image_size)
+        asked = x.get("height", size[0]), x.get("width", size[1])
+        if size != asked:
+            raise ValueError(
+                f"{model} returned detections in an image of {size} pixels, but its input's 'height' and 'width' ask "
+                f"for {asked}; scale them with detectron2.modeling.detector_postprocess(instances, height, width)."
+            )
     return list(results)
 
 
