@@ -25,6 +25,7 @@ from .batching import reproducible_batch_size, run_in_batches
 from .layers import recorded_output
 from .matching import match_instances
 from .optimize import half_precision
+from .sparse_backward import skipping_zeros
 
 MATCHES = ("detection", "index")
 WINDOWS = ("off", "auto")
@@ -155,8 +156,10 @@ class NoiseMixin(Head):
             inputs = [{**batched_input, "image": _noisy(image, n)} for n in batch]
             follow = [reference] * len(batch) if match == "index" else None
             recording: ContextManager = recorded_output(detector, layer) if layer else nullcontext([])
+            autocast = self.autocast and may_autocast
             with recording as recorded, torch.set_grad_enabled(differentiable):
-                with half_precision(image.device, self.autocast and may_autocast):
+                # In bfloat16 convolutions are so fast that looking for the zeros costs what it saves.
+                with half_precision(image.device, autocast), skipping_zeros(self.skip_zeros and not autocast):
                     forward_pass = runner.run(inputs, follow)
                 forward_pass.features = {name: f.float() for name, f in forward_pass.features.items()}
             pairs = [_pair(reference, found, self.iou_thresh, match) for found in forward_pass.instances]

@@ -46,5 +46,7 @@ class BlackBox(nn.Module):
         found = self.detect([np.ascontiguousarray(image) for image in images])
         if len(found) != len(images):
             raise ValueError(f"The black box returned {len(found)} results for {len(images)} images.")
-        sizes = [(x.get("height", i.image_size[0]), x.get("width", i.image_size[1])) for x, i in zip(batched_inputs, found)]
+        sizes = [
+            (x.get("height", i.image_size[0]), x.get("width", i.image_size[1])) for x, i in zip(batched_inputs, found)
+        ]
         return [{"instances": detector_postprocess(i, *size)} for i, size in zip(found, sizes)]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ...structures import OUTPUTS, SaliencyMaps
+from ..sparse_backward import skipping_zeros
 from .build import SALIENCY_HEAD_REGISTRY
 from .head import Fields, SaliencyHead
 
@@ -28,7 +29,8 @@ class Gradient(SaliencyHead):
 
     def explain(self, detector, batched_input: Dict, clean) -> Fields:
         image = batched_input["image"].detach().float().requires_grad_()
-        forward_pass = self.runner(detector).run([{**batched_input, "image": image}], clean.instances)
+        with skipping_zeros(self.skip_zeros):
+            forward_pass = self.runner(detector).run([{**batched_input, "image": image}], clean.instances)
         maps = torch.zeros(len(clean.instances[0]), len(OUTPUTS), *image.shape[-2:], device=image.device)
         for _, i, gradient in detector.input_gradients(forward_pass, self.class_target):
             maps[i] = gradient_map(gradient)

@@ -41,6 +41,7 @@ class SaliencyHead(nn.Module):
         seed: int = 0,
         mask_output: bool = False,
         fold_norms: bool = True,
+        skip_zeros: bool = True,
     ):
         """
         Args:
@@ -52,6 +53,7 @@ class SaliencyHead(nn.Module):
             mask_output: also explain the mask of each detection of a Mask R-CNN: the field ``pred_mask_saliency``,
                 with a map of the mean mask logit inside of the predicted mask. Doubles the work.
             fold_norms: run passes by the dozen on a :func:`folded` copy of the detector.
+            skip_zeros: propagate gradients to pixels with :func:`skipping_zeros`.
         """
         super().__init__()
         if class_target not in CLASS_TARGETS:
@@ -63,6 +65,7 @@ class SaliencyHead(nn.Module):
         self.seed = seed
         self.mask_output = mask_output
         self.fold_norms = fold_norms
+        self.skip_zeros = skip_zeros
 
     @classmethod
     def from_config(cls, cfg):
@@ -75,6 +78,7 @@ class SaliencyHead(nn.Module):
             "seed": head.SEED,
             "mask_output": head.MASK_OUTPUT,
             "fold_norms": head.FOLD_NORMS,
+            "skip_zeros": head.SKIP_ZEROS,
         }
 
     @abstractmethod

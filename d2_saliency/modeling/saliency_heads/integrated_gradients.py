@@ -9,6 +9,7 @@ from torch import Tensor
 from ...structures import OUTPUTS, SaliencyMaps
 from ..baselines import BASELINES, baseline_image
 from ..batching import reproducible_batch_size, run_in_batches
+from ..sparse_backward import skipping_zeros
 from .build import SALIENCY_HEAD_REGISTRY, black_box_methods
 from .head import Fields, SaliencyHead
 
@@ -74,7 +75,8 @@ class IntegratedGradients(SaliencyHead):
 
         def sum_of_gradients(batch: List[float]) -> Tensor:
             points = [(start + t * (image - start)).requires_grad_() for t in batch]
-            forward_pass = runner.run([{**batched_input, "image": p} for p in points], [instances] * len(points))
+            with skipping_zeros(self.skip_zeros):
+                forward_pass = runner.run([{**batched_input, "image": p} for p in points], [instances] * len(points))
             gradients = torch.zeros(shape, device=image.device)
             for _, i, gradient in detector.input_gradients(forward_pass, self.class_target):
                 gradients[i] += gradient
