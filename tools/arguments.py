@@ -65,14 +65,14 @@ def add_explainer_arguments(
     )
     parser.add_argument(
         "--max-instances",
-        type=_natural,
+        type=natural,
         metavar="N",
         help="explain at most N detections of an image, best scores first, e.g. 5; 0: all "
         f"(default: the config's, {DEFAULTS['MAX_INSTANCES']})",
     )
     parser.add_argument(
         "--seed",
-        type=_natural,
+        type=natural,
         metavar="S",
         help=f"of the noise: the same seed gives the same maps, e.g. 1 (default: the config's, {DEFAULTS['SEED']})",
     )
@@ -106,14 +106,15 @@ def _score(text: str) -> float:
     return value
 
 
-def _natural(text: str) -> int:
+def natural(text: str) -> int:
+    """Type of an argument: a whole number from 0 that torch can take."""
     value = int(text)
     if not 0 <= value < 2**63:
         raise ValueError
     return value
 
 
-_score.__name__, _natural.__name__ = "number", "whole number >= 0"  # argparse: "invalid number value: 'x'"
+_score.__name__, natural.__name__ = "number", "whole number >= 0"  # argparse: "invalid number value: 'x'"
 
 
 def add_launch_arguments(parser: argparse.ArgumentParser) -> None:

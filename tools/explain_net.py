@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, List, Optional
 
-from arguments import add_explainer_arguments, add_launch_arguments
+from arguments import add_explainer_arguments, add_launch_arguments, natural
 
 if TYPE_CHECKING:
     from d2_saliency.engine.detection_metrics import DetectionMetrics
@@ -54,6 +54,14 @@ def parse_args() -> argparse.Namespace:
         metavar="DIR",
         default="output/explain",
         help="folder for the results, e.g. results/holiday (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--panels",
+        type=natural,
+        default=100,
+        metavar="N",
+        help="draw the PNG of each detection for the first N images; the report and maps/ have all, e.g. 0 for a large "
+        "data set, where drawing costs more than a fast method (default: %(default)s)",
     )
     _add_evaluation_arguments(parser)
     parser.add_argument(
@@ -164,7 +172,7 @@ def explain(args: argparse.Namespace) -> int:
         )
         methods.append((head, run))
     failed = explain_images(
-        explainer, paths, [(head, ResultsWriter(args.output, run)) for head, run in methods], measure
+        explainer, paths, [(head, ResultsWriter(args.output, run)) for head, run in methods], measure, args.panels
     )
     if failed:
         print(f"{failed} of {len(paths)} images failed: see {Path(args.output) / 'errors.json'}", file=sys.stderr)

@@ -30,6 +30,7 @@ def explain_images(
     paths: List[Path],
     methods: Sequence[Tuple[SaliencyHead, ResultsWriter]],
     measure: Optional[Measure] = None,
+    num_panels: Optional[int] = None,
 ) -> int:
     """
     Explain image files into an output folder: pictures, maps, results.json, errors.json and index.html.
@@ -42,6 +43,7 @@ def explain_images(
         paths: image files.
         methods: one or more saliency heads, each with the writer of its results, all into one folder.
         measure: called after each method has explained an image, with the model as that method left it.
+        num_panels: draw the panels of the first that many images only; None: of all.
 
     Returns:
         int: the number of images that failed, with one method or all of them.
@@ -50,12 +52,13 @@ def explain_images(
     failed, done = set(), 0
     package = logging.getLogger(__name__.split(".")[0])
     with logging_redirect_tqdm([package]), tqdm(total=len(paths), desc="explaining", unit="image") as progress:
-        for name, path in zip(names, paths):
+        for i, (name, path) in enumerate(zip(names, paths)):
             digests = [writer.input_digest(path) for writer in writers]
             to_do = [(*m, digest) for m, digest in zip(methods, digests) if not m[1].is_done(name, digest)]
             if to_do:
                 progress.set_postfix_str(path.name)
-                if not _explain_file(explainer, path, name, to_do, measure):
+                panels = num_panels is None or i < num_panels
+                if not _explain_file(explainer, path, name, to_do, measure, panels):
                     failed.add(name)
             else:
                 done += 1
@@ -79,6 +82,7 @@ def _explain_file(
     name: str,
     methods: List[Tuple[SaliencyHead, ResultsWriter, str]],
     measure: Optional[Measure],
+    panels: bool,
 ) -> bool:
     """Explain an image with some methods, or note the errors. Returns whether all went well."""
     image = None
@@ -87,7 +91,7 @@ def _explain_file(
         try:
             image = read_image(path) if image is None else image
             explainer.model.saliency_head = head
-            _explain_image(explainer, path, name, image, writer, digest, measure)
+            _explain_image(explainer, path, name, image, writer, digest, measure, panels)
             results.append(True)
         except OutputError:
             raise
@@ -108,15 +112,17 @@ def _explain_image(
     writer: ResultsWriter,
     digest: str,
     measure: Optional[Measure],
+    panels: bool,
 ) -> None:
     start = time.perf_counter()
     instances = explainer(image)["instances"]
     seconds = time.perf_counter() - start
     metrics = measure(image, instances) if measure else None
     writer.begin_image(name)
-    num_samples = writer.run["num_samples"]
-    save_panels(writer.output_dir / name / writer.method, image, instances, explainer.class_names, num_samples)
-    writer.add_image(name, digest, path, image, instances, explainer.class_names, seconds, metrics=metrics)
+    class_names, num_samples = explainer.class_names, writer.run["num_samples"]
+    drawn = instances if panels else instances[:0]  # panels of an earlier run go in either case
+    save_panels(writer.output_dir / name / writer.method, image, drawn, class_names, num_samples)
+    writer.add_image(name, digest, path, image, instances, class_names, seconds, metrics=metrics)
 
 
 def describe_error(error: Exception) -> str:

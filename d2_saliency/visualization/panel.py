@@ -126,7 +126,7 @@ def save_panels(
         panel = Image.fromarray(draw_panel(image_bgr, instances, i, class_names, num_samples=num_samples))
         name = safe_name(class_name(int(instances.pred_classes[i]), class_names))
         with atomic_path(Path(folder) / f"{i}_{name}.png") as temporary:
-            panel.save(temporary)
+            panel.save(temporary, compress_level=1)  # 6, the default, takes three times as long for a sixth less
 
 
 def _shown_size(height: int, width: int) -> Tuple[int, int]:

@@ -72,9 +72,9 @@ def overlay(image: np.ndarray, shown: np.ndarray, alpha: float = MAX_OPACITY) ->
     """
     out = np.empty(image.shape, np.uint8)
     for rows in (slice(y, y + ROWS) for y in range(0, len(image), ROWS)):
-        heat = COLOR_MAP[np.rint(shown[rows] * 255).astype(np.uint8)].astype(np.float32)
-        opacity = (alpha * np.minimum(2 * shown[rows], 1))[:, :, None]
-        out[rows] = np.rint(heat * opacity + image[rows] * (1 - opacity))
+        heat = COLOR_MAP[np.rint(shown[rows] * 255).astype(np.uint8)]
+        opacity = (alpha * np.minimum(2 * shown[rows], 1)).astype(np.float32)
+        out[rows] = cv2.blendLinear(heat, np.ascontiguousarray(image[rows]), opacity, 1 - opacity)
     return out
 
 

@@ -76,6 +76,13 @@ class TestPhotos:
         maps = load_maps(run.folder / "maps" / "Gradient" / "a.npz").pred_saliency
         assert maps.peaks[0].tolist() == record["peaks"] and min(record["peaks"]) > 0
 
+    def test_panels_of_the_first_images_alone(self, tool, scene):
+        scene.save("a.png")
+        scene.save("b.png")
+        run = tool("--input", "a.png", "b.png", "--output", "out", "--panels", "1", *FAST, *NATIVE_SIZE)
+        assert run.status == 0 and len(run.results["detections"]) == 2
+        assert [p.parts[-3] for p in run.folder.glob("*/Gradient/*.png")] == ["a"]
+
     def test_a_photo_of_12_million_pixels(self, tool, scene):
         small = scene.resize((280, 210))
         small.save("small.png")
