@@ -2,11 +2,15 @@
 
 import re
 
+import numpy as np
 import pytest
 import torch
+from detectron2.config import get_cfg
 from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 
-from d2_saliency import explainable
+from d2_saliency import add_saliency_config, explainable
+from d2_saliency.engine.config_files import load_lazy
+from d2_saliency.engine.explainer import DefaultExplainer
 from d2_saliency.modeling.saliency_heads import DRISE, ODAM, Gradient, IntegratedGradients
 from tests.conftest import ROOT
 
@@ -20,12 +24,12 @@ def blocks():
 def example(blocks):
     """What the example's code defines, as one file."""
     names = {}
-    exec("\n".join(blocks), names)
+    exec("\n".join(blocks[:2]), names)
     return names
 
 
 def test_thirty_lines_are_enough(blocks):
-    assert len(blocks) == 2 and sum(1 for line in blocks[1].splitlines() if line.strip()) <= 30
+    assert len(blocks) == 3 and sum(1 for line in blocks[1].splitlines() if line.strip()) <= 30
 
 
 # Nothing outside of the red has a gradient; D-RISE's maps have the chance that a pixel is visible everywhere.
@@ -57,6 +61,22 @@ def test_its_gradients_are_those_of_the_detector(example):
         (gradient,) = torch.autograd.grad(value, pixels, retain_graph=True)
         expected = gradient.abs().amax(0)
         assert (maps[k] - expected).abs().max() <= 1e-5 * expected.max()
+
+
+def test_its_lazy_config_is_explained_in_pixels_of_the_image(blocks, tmp_path):
+    path = tmp_path / "my_detector.py"
+    path.write_text("\n".join([blocks[0], blocks[1].split("model = explainable")[0], blocks[2]]))
+    saliency_cfg = get_cfg()
+    add_saliency_config(saliency_cfg)
+    saliency_cfg.MODEL.DEVICE, saliency_cfg.MODEL.SALIENCY_HEAD.NAME = "cpu", "Gradient"
+    explainer = DefaultExplainer(load_lazy(str(path), [], trusted=True), saliency_cfg, str(path))
+    photo = np.zeros((96, 128, 3), np.uint8)
+    photo[20:60, 40:100, 2] = 200
+    found = explainer(photo)["instances"]
+    assert found.image_size == (96, 128) and found.pred_saliency.image_size == (320, 427)
+    # Uniform over 40..100 and 20..60, as above.
+    expected = [70 - 2 * 60 / 12**0.5, 40 - 2 * 40 / 12**0.5, 70 + 2 * 60 / 12**0.5, 40 + 2 * 40 / 12**0.5]
+    assert (found.pred_boxes.tensor[0] - torch.tensor(expected)).abs().max() < 0.5
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,7 @@
 from typing import Callable, Dict, List
 
 import numpy as np
-from detectron2.modeling import detector_postprocess
-from detectron2.structures import Instances
+from detectron2.structures import Boxes, Instances
 from torch import nn
 
 
@@ -46,7 +45,13 @@ class BlackBox(nn.Module):
         found = self.detect([np.ascontiguousarray(image) for image in images])
         if len(found) != len(images):
             raise ValueError(f"The black box returned {len(found)} results for {len(images)} images.")
-        sizes = [
-            (x.get("height", i.image_size[0]), x.get("width", i.image_size[1])) for x, i in zip(batched_inputs, found)
-        ]
-        return [{"instances": detector_postprocess(i, *size)} for i, size in zip(found, sizes)]
+        return [{"instances": _scaled(instances, x)} for instances, x in zip(found, batched_inputs)]
+
+
+def _scaled(instances: Instances, batched_input: Dict) -> Instances:
+    """Boxes in an image of the size that the input asks for, as Detectron2's models return them."""
+    height, width = instances.image_size
+    size = batched_input.get("height", height), batched_input.get("width", width)
+    boxes = instances.pred_boxes.tensor
+    scale = boxes.new_tensor([size[1] / width, size[0] / height] * 2)
+    return Instances(size, **{**instances.get_fields(), "pred_boxes": Boxes(boxes * scale)})

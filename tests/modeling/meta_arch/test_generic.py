@@ -8,11 +8,13 @@ import torch
 from detectron2 import model_zoo
 from detectron2.modeling import build_model
 from detectron2.modeling.roi_heads import FastRCNNOutputLayers, StandardROIHeads
-from detectron2.structures import Instances, RotatedBoxes
+from detectron2.structures import Boxes, Instances, RotatedBoxes
 
 from d2_saliency import explainable
 from d2_saliency.engine.image_io import read_image
-from d2_saliency.modeling.saliency_heads import ODAM, Gradient, ODSmoothGrad
+from d2_saliency.modeling.meta_arch import BlackBox
+from d2_saliency.modeling.saliency_heads import DRISE, ODAM, Gradient, ODSmoothGrad
+from d2_saliency.testing import ToyDetector
 from tests.conftest import ROOT
 
 SHARED = ROOT.parent / "shared"
@@ -89,6 +91,25 @@ ROTATED = Instances(
 def test_results_that_are_no_upright_boxes_are_refused(result, reason):
     with pytest.raises(ValueError, match=reason):
         explainable(Returns(result).eval())([{"image": torch.zeros(3, 9, 9)}])
+
+
+def test_detections_that_are_not_in_pixels_of_the_image_that_was_asked_for_are_refused():
+    toy = ToyDetector.random()  # takes no notice of "height" and "width"
+    x = {"image": torch.zeros(3, 24, 32), "height": 48, "width": 64}
+    with pytest.raises(ValueError, match=r"image of \(24, 32\) .*ask for \(48, 64\); .*detector_postprocess"):
+        explainable(toy)([x])
+
+
+def test_a_black_boxs_detections_are_put_into_the_image_that_was_asked_for():
+    fields = dict(scores=torch.tensor([0.9]), pred_classes=torch.tensor([1]))
+    answer = Instances((24, 32), pred_boxes=Boxes(torch.tensor([[2.0, 4.0, 8.0, 10.0]])), **fields)
+    model = explainable(BlackBox(lambda images: [answer] * len(images)))
+    model.saliency_head = DRISE(num_masks=2, grid_size=4)
+    with torch.no_grad():
+        found = model([{"image": torch.zeros(3, 24, 32), "height": 48, "width": 96}])[0]["instances"]
+    assert found.image_size == (48, 96) and found.pred_boxes.tensor.tolist() == [[6.0, 8.0, 24.0, 20.0]]
+    assert found.pred_saliency.image_size == (24, 32) and found.pred_saliency.explained.all()
+    assert answer.image_size == (24, 32) and answer.pred_boxes.tensor.tolist() == [[2.0, 4.0, 8.0, 10.0]]
 
 
 class OwnRoIHeads(StandardROIHeads):
