@@ -60,7 +60,7 @@ def add_saliency_config(cfg: CN) -> None:
     # name such as "backbone.bottom_up.res4" takes that layer (Smooth Grad-CAM++: layer selection).
     head.LAYER = "auto"
     # Coordinate maps: the pixel-wise maximum of the maps of +Y and -Y ("both"), or one of them ("positive",
-    # "negative").
+    # "negative"), or the one that makes the box smaller: what says that it ends there ("inward"; best for FCOS).
     head.COORD_SIGN = "both"
     # Gaussian of ODAM and of the space maps of SSGrad-CAM(++), in cells of the feature map; 0: none.
     head.SMOOTH_SIGMA = 1.0
@@ -98,7 +98,7 @@ def add_saliency_config(cfg: CN) -> None:
     # Stop early, looking every 100 masks, when 1 - reliability of every map is below this; the reliability of a map is
     # known from how well those of the odd and of the even masks correlate. 0: never; 0.1 is a sensible value.
     head.DRISE.TOLERANCE = 0.0
-    # Masked images computed at once. Changes memory and time, and the result by rounding only.
+    # Masked images computed at once on a GPU: memory, time, and the result by rounding. A CPU computes four at a time.
     head.DRISE.BATCH_SIZE = 4
     # Run the model on masked images in bfloat16: faster where the processor has it; a little other maps.
     head.DRISE.AUTOCAST = False
@@ -156,7 +156,7 @@ def _add_evaluation_config(cfg: CN) -> None:
     # Stability: noisy copies of the image, and their noise as a share of (max - min) of the image's pixels.
     test.NUM_DRAWS = 3
     test.NOISE = 0.05
-    # Perturbed images computed at once. Changes memory and time, and the result by rounding only.
+    # Perturbed images computed at once on a GPU: memory, time, and the result by rounding. A CPU computes four.
     test.BATCH_SIZE = 4
     # Seed of the order of pixels with equal saliency, and of noise.
     test.SEED = 0

@@ -17,7 +17,7 @@ from .head import Fields, SaliencyHead
 DetectionWindows = Iterable[List[FeatureWindow]]
 """For each detection, the windows of its gradients."""
 
-COORD_SIGNS = ("both", "positive", "negative")
+COORD_SIGNS = ("both", "positive", "negative", "inward")
 
 
 @dataclass
@@ -79,8 +79,8 @@ class CAMHead(SaliencyHead):
         """
         Args:
             layer: "auto", the pyramid level that a detection was read from, or the name of a module.
-            coord_sign: "both" directions of a coordinate (the larger of the two maps, pixel by pixel), "positive" or
-                "negative".
+            coord_sign: "both" directions of a coordinate (the larger of the two maps, pixel by pixel), "positive",
+                "negative", or "inward", the direction in which the box gets smaller.
             smooth_sigma: Gaussian of ODAM and of the space maps of SSGrad-CAM(++), in cells; 0: none.
             channels: use only these channels of A; empty: all.
             neurons: use only these cells (y, x) of A; empty: all. See the config key NEURONS.
@@ -181,6 +181,7 @@ class CAMHead(SaliencyHead):
             m = self.combine(replace(evidence, gradient=torch.cat(signed))).relu()
         positive, negative = m[1:5], m[5:]
         chosen = {"both": torch.maximum(positive, negative), "positive": positive, "negative": negative}
+        chosen["inward"] = torch.cat([positive[:2], negative[2:]])  # x_min, y_min grow; x_max, y_max shrink
         return torch.cat([m[:1], chosen[self.coord_sign]])
 
     def _placed(self, m: Tensor, part: FeatureWindow, cell: Tuple[float, float]) -> Tuple[Tensor, Tensor]:

@@ -177,6 +177,14 @@ class TestCoordinateSign:
             torch.testing.assert_close(maps["both"][0], maps["positive"][0])
             assert (maps["positive"] != maps["negative"]).any()
 
+    def test_inward_makes_the_box_smaller(self):
+        """One cell whose activation moves every side of the box to the right, or down: that is inward for two sides."""
+        for gradient, expected in ((2.0, [0, 6, 6, 0, 0]), (-2.0, [0, 0, 0, 6, 6])):
+            g = torch.full((5, 1, 1, 1), gradient)
+            g[0] = -1
+            e = Evidence(torch.full((1, 1, 1), 3.0), torch.tensor([3.0]), g, 0, 0, torch.ones(1, 1))
+            assert HiResCAM(coord_sign="inward")._signed_map(e).flatten().tolist() == expected
+
     def test_unknown(self):
         with pytest.raises(ValueError, match="COORD_SIGN is 'up'.*both"):
             GradCAM(coord_sign="up")
