@@ -25,7 +25,8 @@ class MetricSettings:
             (0.1 of the side on either side of it) is 0.2 of it.
         num_draws: noisy copies of the image that stability compares.
         noise: their noise's standard deviation, as a share of (max - min) of the image.
-        batch_size: perturbed images computed at once. Changes memory and time, and the result by rounding only.
+        batch_size: perturbed images computed at once on a GPU: memory, time, and the result by rounding. A CPU computes
+            four at a time.
         seed: of the order of pixels with equal saliency, and of noise.
     """
 

@@ -6,7 +6,7 @@ import torch
 from detectron2.structures import Instances
 from torch import Tensor
 
-from ..modeling.batching import run_in_batches
+from ..modeling.batching import FORWARD_BATCH, reproducible_batch_size, run_in_batches
 from ..modeling.raw_outputs import RawOutputs, best, class_probability, detection_similarity, target_iou
 
 IOU_THRESH = 0.5  # of s1: an output with more overlap speaks of the detection
@@ -25,7 +25,8 @@ class PerturbedImage:
 
     def __init__(self, model, batched_input: Dict[str, Any], targets: Instances, batch_size: int):
         device = model.input_device
-        self._model, self._batch_size = model, batch_size
+        self._model = model
+        self._batch_size = reproducible_batch_size(batch_size, device, FORWARD_BATCH)
         self._input = batched_input
         self.image: Tensor = batched_input["image"].to(device).float()
         self.targets = targets.to(device)

@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 from d2_saliency import explainable
 from d2_saliency.modeling import batching, noise
 from d2_saliency.modeling.batching import reproducible_batch_size, run_in_batches
-from d2_saliency.modeling.saliency_heads import IntegratedGradients, SmoothGradCAMPlusPlus, integrated_gradients
+from d2_saliency.modeling.saliency_heads import (
+    DRISE,
+    IntegratedGradients,
+    SmoothGradCAMPlusPlus,
+    d_rise,
+    integrated_gradients,
+)
 from d2_saliency.testing import ToyDetector
 
 CPU = RuntimeError("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory: you tried to")
@@ -102,7 +108,8 @@ def test_memory_of_the_failed_batch_is_free_before_the_next():
 
 def test_a_cpu_computes_one_item_at_a_time():
     assert reproducible_batch_size(8, torch.device("cpu")) == 1
-    assert reproducible_batch_size(8, torch.device("cuda:1")) == 8
+    assert reproducible_batch_size(8, torch.device("cpu"), on_cpu=4) == 4
+    assert reproducible_batch_size(8, torch.device("cuda:1"), on_cpu=4) == 8
 
 
 class TestHeads:
@@ -110,8 +117,8 @@ class TestHeads:
 
     @pytest.fixture
     def model(self, monkeypatch):
-        for module in (noise, integrated_gradients):
-            monkeypatch.setattr(module, "reproducible_batch_size", lambda batch_size, device: batch_size)
+        for module in (noise, integrated_gradients, d_rise):
+            monkeypatch.setattr(module, "reproducible_batch_size", lambda batch_size, device, *_: batch_size)
         model = explainable(ToyDetector.random())
         monkeypatch.setattr(type(model), "knows_provenance", True)  # the toy finds the same objects in any image
         model.saliency_head.score_thresh = 0.0
@@ -137,8 +144,9 @@ class TestHeads:
             None,
             SmoothGradCAMPlusPlus(layer="features", num_samples=6, score_thresh=0.0),
             IntegratedGradients(num_steps=6, score_thresh=0.0),
+            DRISE(num_masks=6, grid_size=4, score_thresh=0.0),
         ],
-        ids=["ODSmoothGrad", "SmoothGradCAMPlusPlus", "IntegratedGradients"],
+        ids=["ODSmoothGrad", "SmoothGradCAMPlusPlus", "IntegratedGradients", "DRISE"],
     )
     def test_equal_to_the_small_batch(self, model, head):
         if head is not None:

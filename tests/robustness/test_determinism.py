@@ -13,6 +13,7 @@ from tests.robustness.conftest import in_child
 
 DETECTORS = ("faster_rcnn_planted", "retinanet_planted")
 BATCHED = {
+    "DRISE": "DRISE",
     "ODSmoothGrad": "SMOOTHGRAD",
     "SmoothGradCAMPlusPlus": "SMOOTHGRAD",
     "IntegratedGradients": "INTEGRATED_GRADIENTS",
@@ -22,7 +23,11 @@ BATCHED = {
 def head(method, batch_size, seed=0):
     cfg = demo_cfg("faster_rcnn_planted")
     options = [("NAME", method), ("MAX_INSTANCES", 1), ("SEED", seed), ("SMOOTHGRAD.NUM_SAMPLES", 3)]
-    options += [("INTEGRATED_GRADIENTS.NUM_STEPS", 3), (f"{BATCHED[method]}.BATCH_SIZE", batch_size)]
+    options += [
+        ("INTEGRATED_GRADIENTS.NUM_STEPS", 3),
+        ("DRISE.NUM_MASKS", 6),
+        (f"{BATCHED[method]}.BATCH_SIZE", batch_size),
+    ]
     cfg.merge_from_list([text for key, value in options for text in (f"MODEL.SALIENCY_HEAD.{key}", value)])
     return build_saliency_head(cfg)
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from ...structures import SaliencyMaps
 from ..baselines import BASELINES, baseline_image
-from ..batching import run_in_batches
+from ..batching import FORWARD_BATCH, reproducible_batch_size, run_in_batches
 from ..mask_sums import MaskSums, mean_map, reliability, slope_map
 from ..masks import alternating_grids, grid_masks
 from ..optimize import half_precision
@@ -122,10 +122,11 @@ class DRISE(SaliencyHead):
             keys = [(k, number % NUM_HALVES if self.tolerance else 0) for k, number, *_ in batch]
             return keys, self._reduced(masks), torch.stack(weights)
 
+        batch_size = reproducible_batch_size(self.batch_size, image.device, FORWARD_BATCH)
         masks = alternating_grids(self.num_masks, self.grid_sizes, self.p, self.seed)
         with tqdm(total=self.num_masks, desc="D-RISE", unit="mask", leave=False, delay=5) as progress:
             while block := list(islice(masks, CHECK_EVERY)):
-                for keys, shown, weights in run_in_batches(block, self.batch_size, compute, BATCH_SIZE_KEY):
+                for keys, shown, weights in run_in_batches(block, batch_size, compute, BATCH_SIZE_KEY):
                     for key in set(keys):
                         members = [i for i, k in enumerate(keys) if k == key]
                         if key not in sums:
