@@ -49,6 +49,13 @@ def merge_yaml(cfg: CfgNode, path: str, trusted: bool) -> None:
         raise ConfigError(f"The config '{path}' does not fit Detectron2 with d2_saliency's keys: {one_line(e)}") from e
 
 
+def check_opts(opts: List[str]) -> None:
+    """Raise ConfigError if there are options of the command line among the words of --opts."""
+    misplaced = [word for word in opts if word.startswith("--")]
+    if misplaced:
+        raise ConfigError(f"--opts takes all words up to the end of the command: put {misplaced[0]} before --opts.")
+
+
 def merge_opts(cfg: CfgNode, opts: List[str]) -> None:
     """Merge the words KEY VALUE KEY VALUE ... into ``cfg``."""
     if len(opts) % 2:

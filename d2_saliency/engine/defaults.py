@@ -10,7 +10,7 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.utils.logger import setup_logger
 
 from ..config import add_saliency_config
-from .config_files import find_config, load_lazy, merge_opts, merge_yaml, split_opts, zoo_weights
+from .config_files import check_opts, find_config, load_lazy, merge_opts, merge_yaml, split_opts, zoo_weights
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +37,7 @@ def setup_cfg(args: argparse.Namespace) -> Tuple[object, CfgNode, str]:
     Raises:
         ConfigError: no such config, a key that does not exist, a value that does not fit, code where none is allowed.
     """
+    check_opts(args.opts)
     path, zoo_name = find_config(args.config_file)
     trusted = bool(zoo_name) or args.trust_config
     saliency_cfg = get_cfg()

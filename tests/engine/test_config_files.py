@@ -1,8 +1,19 @@
+import argparse
+
 import pytest
 from detectron2 import model_zoo
 from detectron2.config import get_cfg
 
-from d2_saliency.engine.config_files import ConfigError, find_config, load_lazy, merge_yaml, split_opts, zoo_weights
+from d2_saliency.engine.config_files import (
+    ConfigError,
+    check_opts,
+    find_config,
+    load_lazy,
+    merge_yaml,
+    split_opts,
+    zoo_weights,
+)
+from d2_saliency.engine.defaults import setup_cfg
 
 RETINANET = "COCO-Detection/retinanet_R_50_FPN_1x"
 
@@ -59,6 +70,12 @@ def test_split_opts():
     words = ["train.x=1", "MODEL.DEVICE", "cpu", "model.y=2", "MODEL.WEIGHTS=w.pth", "MODEL.SALIENCY_HEAD.SEED"]
     ours = ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "w.pth", "MODEL.SALIENCY_HEAD.SEED"]
     assert split_opts(words) == (ours, ["train.x=1", "model.y=2"])
+
+
+def test_options_behind_opts_are_told_where_they_belong():
+    check_opts(["MODEL.DEVICE", "cpu", "SEED", "-1", "train.x=--y"])
+    with pytest.raises(ConfigError, match="up to the end of the command: put --method before --opts"):
+        setup_cfg(argparse.Namespace(opts=["MODEL.DEVICE", "cpu", "--method", "GradCAM"]))
 
 
 class TestLazy:
