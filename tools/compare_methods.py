@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 
 from arguments import CLASS_TARGETS, add_explainer_arguments, add_launch_arguments
+from run_tool import run_tool
 
 # What needs torch is imported in the functions, after the arguments are parsed: --help shall not take seconds.
 
@@ -79,19 +80,13 @@ def compare(args: argparse.Namespace) -> int:
 
 def main() -> int:
     args = parse_args()
-    from d2_saliency.engine.bundle import OutputError
-    from d2_saliency.engine.defaults import setup_terminal
+    return run_tool("compare_methods", lambda: run(args))
+
+
+def run(args: argparse.Namespace) -> int:
     from d2_saliency.engine.launch import launch
 
-    setup_terminal()
-    try:
-        return launch(compare, args)
-    except (ValueError, OutputError) as e:  # they say what is wrong and what to do
-        print(f"compare_methods: {' '.join(str(e).split())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("compare_methods: stopped; give the same command again to go on from here.", file=sys.stderr)
-        return 130
+    return launch(compare, args)
 
 
 if __name__ == "__main__":

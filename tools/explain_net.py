@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, List, Optional
 
 from arguments import add_explainer_arguments, add_launch_arguments, natural
+from run_tool import run_tool
 
 if TYPE_CHECKING:
     from d2_saliency.engine.detection_metrics import DetectionMetrics
@@ -116,21 +117,15 @@ _box.__name__ = "box, four numbers with commas between them"  # argparse: "inval
 
 def main() -> int:
     args = parse_args()
-    from d2_saliency.engine.bundle import OutputError
-    from d2_saliency.engine.defaults import setup_terminal
-    from d2_saliency.engine.launch import launch
-
-    setup_terminal()
     if args.metrics:
         args.opts = ["TEST.SALIENCY.METRICS", repr(args.metrics), *args.opts]
-    try:
-        return launch(evaluate, args) if args.eval_only else explain(args)
-    except (ValueError, OutputError) as e:  # they say what is wrong and what to do
-        print(f"explain_net: {' '.join(str(e).split())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("explain_net: stopped; give the same command again to go on from here.", file=sys.stderr)
-        return 130
+    return run_tool("explain_net", lambda: run(args))
+
+
+def run(args: argparse.Namespace) -> int:
+    from d2_saliency.engine.launch import launch
+
+    return launch(evaluate, args) if args.eval_only else explain(args)
 
 
 def explain(args: argparse.Namespace) -> int:
