@@ -3,6 +3,7 @@
 from typing import List, Optional, Sequence, Tuple, Union
 
 import torch
+from detectron2.structures import Instances
 from torch import Tensor
 
 OUTPUTS = ("class", "x_min", "y_min", "x_max", "y_max")
@@ -129,6 +130,11 @@ class SaliencyMaps:
         """The field of detections for which no map was asked."""
         empty = torch.zeros(num_instances, len(outputs), 0, 0, device=device)
         return SaliencyMaps(empty, torch.zeros(num_instances, 4, device=device), image_size, outputs)
+
+
+def saliency_fields(instances: Instances) -> List[SaliencyMaps]:
+    """All that explains some detections: pred_saliency, and pred_mask_saliency where MASK_OUTPUT asked for it."""
+    return [instances.get(name) for name in ("pred_saliency", "pred_mask_saliency") if instances.has(name)]
 
 
 def _resampling_matrix(num_pixels: int, num_cells: int, start: float, stop: float) -> Tensor:

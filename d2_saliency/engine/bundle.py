@@ -5,14 +5,14 @@ import os
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, Union
+from typing import Any, Dict, Iterator, Sequence, Union
 
 import numpy as np
 import torch
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
-from d2_saliency.structures import OUTPUTS, SaliencyMaps
+from d2_saliency.structures import MASK_OUTPUTS, OUTPUTS, SaliencyMaps
 
 
 class OutputError(OSError):
@@ -90,19 +90,14 @@ def save_maps(path: Union[str, Path], instances: Instances) -> None:
     - boxes: float32 (N, 4), scores: float32 (N,), classes: int64 (N,), and image_size: (height, width) of the
       image that the boxes lie in
     - num_matched: int64 (N,), if the method has it
+    - mask_values, mask_shapes, mask_peaks, mask_regions: the same of pred_mask_saliency, one map each, if it is there
 
     Raises:
         OutputError: the folder cannot be made or written to.
     """
-    saliency = instances.pred_saliency.to("cpu")
-    scales = torch.where((saliency.peaks > 0) & saliency.peaks.isfinite(), saliency.peaks, torch.ones(()))
-    values = [(m / scale[:, None, None]).half().flatten() for m, scale in zip(saliency.maps, scales)]
     arrays: Dict[str, Any] = {
-        "values": torch.cat(values) if values else torch.zeros(0, dtype=torch.float16),
-        "shapes": np.array([m.shape[-2:] for m in saliency.maps], dtype=np.int32).reshape(-1, 2),
-        "peaks": saliency.peaks,
-        "regions": saliency.regions,
-        "network_size": np.array(saliency.image_size),
+        **_packed(instances.pred_saliency.to("cpu")),
+        "network_size": np.array(instances.pred_saliency.image_size),
         "image_size": np.array(instances.image_size),
         "boxes": instances.pred_boxes.tensor.detach().cpu(),
         "scores": instances.scores.detach().cpu(),
@@ -110,14 +105,27 @@ def save_maps(path: Union[str, Path], instances: Instances) -> None:
     }
     if instances.has("num_matched"):
         arrays["num_matched"] = instances.num_matched.cpu()
+    if instances.has("pred_mask_saliency"):
+        arrays.update({f"mask_{name}": a for name, a in _packed(instances.pred_mask_saliency.to("cpu")).items()})
     with atomic_path(path) as temporary:
         np.savez_compressed(temporary, **{name: np.asarray(a) for name, a in arrays.items()})  # type: ignore[arg-type]
 
 
+def _packed(saliency: SaliencyMaps) -> Dict[str, Any]:
+    scales = torch.where((saliency.peaks > 0) & saliency.peaks.isfinite(), saliency.peaks, torch.ones(()))
+    values = [(m / scale[:, None, None]).half().flatten() for m, scale in zip(saliency.maps, scales)]
+    return {
+        "values": torch.cat(values) if values else torch.zeros(0, dtype=torch.float16),
+        "shapes": np.array([m.shape[-2:] for m in saliency.maps], dtype=np.int32).reshape(-1, 2),
+        "peaks": saliency.peaks,
+        "regions": saliency.regions,
+    }
+
+
 def load_maps(path: Union[str, Path]) -> Instances:
     """
-    What :func:`save_maps` saved, with the fields pred_boxes, scores, pred_classes, pred_saliency and, if it
-    was there, num_matched. Maps are float32, exact to 0.05 % (values above 6e-5 of a map's peak).
+    What :func:`save_maps` saved, with the fields pred_boxes, scores, pred_classes, pred_saliency and, if they were
+    there, num_matched and pred_mask_saliency. Maps are float32, exact to 0.05 % (values above 6e-5 of a map's peak).
 
     Raises:
         OSError: there is no such file.
@@ -133,15 +141,21 @@ def load_maps(path: Union[str, Path]) -> Instances:
 
 
 def _instances(arrays: Dict[str, Tensor]) -> Instances:
-    shapes = arrays["shapes"].tolist()
-    parts = arrays["values"].float().split([len(OUTPUTS) * h * w for h, w in shapes])
-    maps = [part.view(-1, h, w) if h * w else torch.zeros(len(OUTPUTS), h, w) for part, (h, w) in zip(parts, shapes)]
-    maps = [m * peak[:, None, None] for m, peak in zip(maps, arrays["peaks"])]
     instances = Instances(tuple(arrays["image_size"].tolist()))
     instances.pred_boxes = Boxes(arrays["boxes"])
     instances.scores = arrays["scores"]
     instances.pred_classes = arrays["classes"]
-    instances.pred_saliency = SaliencyMaps(maps, arrays["regions"], arrays["network_size"].tolist())
+    instances.pred_saliency = _unpacked(arrays, "", OUTPUTS)
+    if "mask_values" in arrays:
+        instances.pred_mask_saliency = _unpacked(arrays, "mask_", MASK_OUTPUTS)
     if "num_matched" in arrays:
         instances.num_matched = arrays["num_matched"]
     return instances
+
+
+def _unpacked(arrays: Dict[str, Tensor], prefix: str, outputs: Sequence[str]) -> SaliencyMaps:
+    shapes, num = arrays[f"{prefix}shapes"].tolist(), len(outputs)
+    parts = arrays[f"{prefix}values"].float().split([num * h * w for h, w in shapes])
+    maps = [part.view(-1, h, w) if h * w else torch.zeros(num, h, w) for part, (h, w) in zip(parts, shapes)]
+    maps = [m * peak[:, None, None] for m, peak in zip(maps, arrays[f"{prefix}peaks"])]
+    return SaliencyMaps(maps, arrays[f"{prefix}regions"], arrays["network_size"].tolist(), outputs)

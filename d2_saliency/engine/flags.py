@@ -3,9 +3,10 @@
 import math
 from typing import List, Optional
 
+import torch
 from detectron2.structures import Instances
 
-from d2_saliency.structures import OUTPUTS
+from d2_saliency.structures import OUTPUTS, saliency_fields
 
 
 def detection_flags(instances: Instances, num_samples: Optional[int] = None) -> List[List[str]]:
@@ -13,15 +14,17 @@ def detection_flags(instances: Instances, num_samples: Optional[int] = None) -> 
     What a person should know before trusting the maps: for each detection a list of notes, mostly empty.
 
     Args:
-        instances: with pred_saliency; from methods with noise passes also num_matched, of objects asked for detected,
-            where a gradient overflowed num_overflowed
+        instances: with pred_saliency and perhaps pred_mask_saliency; from methods with noise passes also num_matched,
+            of objects asked for detected, where a gradient overflowed num_overflowed
         num_samples: number of noise passes
     """
-    peaks, explained = instances.pred_saliency.peaks.tolist(), instances.pred_saliency.explained.tolist()
+    fields, explained = saliency_fields(instances), instances.pred_saliency.explained.tolist()
+    names = [name for field in fields for name in field.outputs]
+    peaks = torch.cat([field.peaks for field in fields], dim=1).tolist()
     flags, noise = [], noise_flags(instances, num_samples)
     for i in range(len(instances)):
-        notes = [f"zero map: {name}" for name, peak in zip(OUTPUTS, peaks[i]) if peak == 0]
-        notes += [f"map not finite: {name}" for name, peak in zip(OUTPUTS, peaks[i]) if not math.isfinite(peak)]
+        notes = [f"zero map: {name}" for name, peak in zip(names, peaks[i]) if peak == 0]
+        notes += [f"map not finite: {name}" for name, peak in zip(names, peaks[i]) if not math.isfinite(peak)]
         if instances.has("num_overflowed"):
             counts = zip(OUTPUTS, instances.num_overflowed[i].tolist())
             notes += [f"gradient overflow: {count} cells of {name} set to 0" for name, count in counts if count > 0]

@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
+import torch
 from detectron2.structures import Instances
 from PIL import Image
 
 from d2_saliency.engine.bundle import atomic_path, check_writable, output_errors, save_maps, write_json
 from d2_saliency.engine.digest import digest, file_digest
 from d2_saliency.engine.flags import detection_flags
+from d2_saliency.structures import saliency_fields
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +135,8 @@ class ResultsWriter:
 
     def _detection_records(self, name: str, instances: Instances, class_names: Optional[Sequence[str]]) -> List[dict]:
         classes = instances.pred_classes.tolist()
-        peaks, explained = instances.pred_saliency.peaks.tolist(), instances.pred_saliency.explained.tolist()
+        peaks = torch.cat([field.peaks for field in saliency_fields(instances)], dim=1).tolist()
+        explained = instances.pred_saliency.explained.tolist()
         matched = instances.num_matched.tolist() if instances.has("num_matched") else [None] * len(instances)
         flags = detection_flags(instances, self.run["num_samples"])
         return [

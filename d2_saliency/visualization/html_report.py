@@ -2,14 +2,14 @@
 
 import math
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Union
+from typing import Any, Dict, Iterator, List, Sequence, Union
 
 import jinja2
 from markupsafe import Markup
 
 from d2_saliency.engine.bundle import atomic_path
 from d2_saliency.engine.load_results import load_results
-from d2_saliency.structures import OUTPUTS
+from d2_saliency.structures import MASK_OUTPUTS, OUTPUTS
 from d2_saliency.visualization.report_image import write_image
 from d2_saliency.visualization.saliency_visualizer import BLUR, COLOR_MAP, EDGE_COLOR, MAX_OPACITY
 
@@ -38,7 +38,7 @@ def write_report(output_dir: Union[str, Path]) -> Path:
     """
     folder = Path(output_dir)
     results = load_results(folder)
-    num_maps = len(OUTPUTS) * sum(detection["explained"] for detection in results["detections"])
+    num_maps = sum(len(detection["peaks"]) for detection in results["detections"] if detection["explained"])
     side = int(min(max(math.sqrt(MAP_PIXELS / max(num_maps, 1)), MIN_MAP_SIDE), MAP_SIDE))
     images = []
     for image, detections in _detections_by_image(results):
@@ -79,6 +79,12 @@ def _entry(detection: Dict[str, dict]) -> Dict[str, Any]:
     return {"class": record["class_name"], "score": record["score"], "box": record["box"], "flags": flags}
 
 
+def _outputs(results: Dict[str, Any]) -> Sequence[str]:
+    """What the maps explain; with MASK_OUTPUT, a detection has one more."""
+    with_mask = any(len(detection["peaks"]) > len(OUTPUTS) for detection in results["detections"])
+    return (*OUTPUTS, *MASK_OUTPUTS) if with_mask else OUTPUTS
+
+
 def _page(results: Dict[str, Any], images: List[Dict[str, Any]]) -> str:
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True)
     runs = results["runs"]
@@ -87,7 +93,7 @@ def _page(results: Dict[str, Any], images: List[Dict[str, Any]]) -> str:
         "methods": [run["method"] for run in runs],
         "runs": {run["method"]: {key: run[key] for key in ("class_target", "seed", "metrics")} for run in runs},
         "command": runs[0]["command"] if runs else "",
-        "outputs": OUTPUTS,
+        "outputs": _outputs(results),
         "colorMap": COLOR_MAP.tolist(),
         "edgeColor": EDGE_COLOR,
         "opacity": MAX_OPACITY,

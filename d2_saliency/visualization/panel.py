@@ -6,6 +6,7 @@ from typing import Optional, Sequence, Tuple, Union
 import cv2
 import matplotlib
 import numpy as np
+import torch
 import torch.nn.functional as F
 from detectron2.structures import Instances
 from PIL import Image, ImageDraw, ImageFont
@@ -15,7 +16,7 @@ from d2_saliency.engine.bundle import atomic_path, output_errors
 from d2_saliency.engine.flags import noise_flags
 from d2_saliency.engine.image_io import safe_name
 from d2_saliency.engine.results import class_name
-from d2_saliency.structures import OUTPUTS, SaliencyMaps
+from d2_saliency.structures import OUTPUTS, SaliencyMaps, saliency_fields
 from d2_saliency.visualization.saliency_visualizer import (
     BLUR,
     COLOR_MAP,
@@ -44,7 +45,7 @@ def draw_panel(
     num_samples: Optional[int] = None,
 ) -> np.ndarray:
     """
-    Draw the picture and the five maps of detection ``i`` side by side.
+    Draw the picture and the five maps of detection ``i`` side by side, and that of its mask where there is one.
 
     The box is thin and white in all of them, the edge that a map explains thick and cyan in its own. Under
     each map is its raw peak (the unit of the method); how colours come from values is in
@@ -66,19 +67,20 @@ def draw_panel(
     detection = select(instances, i, (height, width))
     size = _shown_size(height, width)
     picture = cv2.resize(image_bgr, size[::-1], interpolation=cv2.INTER_AREA)[:, :, ::-1]
-    if resized_map is None:
-        maps = detection.pred_saliency.resize(*size)[0]
-    else:
-        maps = F.interpolate(resized_map[None].float(), size, mode="bilinear", antialias=True)[0]
-    shown = display_maps(maps.cpu().numpy())
+    fields = saliency_fields(detection)
+    maps = [field.resize(*size)[0] for field in fields]
+    if resized_map is not None:
+        maps[0] = F.interpolate(resized_map[None].float(), size, mode="bilinear", antialias=True)[0].cpu()
+    outputs = [output for field in fields for output in field.outputs]
+    peaks = torch.cat([field.peaks[0] for field in fields]).tolist()
     box = detection.pred_boxes.tensor[0].numpy() * np.array([size[1] / width, size[0] / height] * 2)
 
     name = class_name(int(detection.pred_classes[0]), class_names)
     cells = [_cell(picture, box, name, f"score {float(detection.scores[0]):.1%}")]
     explained = bool(detection.pred_saliency.explained[0])
-    for output, values, peak in zip(OUTPUTS, shown, detection.pred_saliency.peaks[0].tolist()):
+    for output, values, peak in zip(outputs, display_maps(torch.cat(maps).numpy()), peaks):
         if values.any():
-            edge = None if output == "class" else edge_line(box, output)
+            edge = edge_line(box, output) if output in OUTPUTS[1:] else None
             cells.append(_cell(overlay(picture, values), box, output, f"peak {peak:.2g}", edge))
         else:
             reason = ("zero map" if peak == 0 else "not finite") if explained else "not explained"
@@ -88,7 +90,7 @@ def draw_panel(
 
 def draw_maps(maps: SaliencyMaps) -> np.ndarray:
     """
-    Draw the five maps of one detection side by side, without a picture and a box.
+    Draw the maps of one detection side by side, without a picture and a box.
 
     Args:
         maps: of one detection, explained
@@ -100,7 +102,7 @@ def draw_maps(maps: SaliencyMaps) -> np.ndarray:
     nothing = np.zeros((*size, 3), np.uint8)
     shown = display_maps(maps.resize(*size)[0].cpu().numpy())
     cells = []
-    for output, values, peak in zip(OUTPUTS, shown, maps.peaks[0].tolist()):
+    for output, values, peak in zip(maps.outputs, shown, maps.peaks[0].tolist()):
         picture = COLOR_MAP[np.rint(values * 255).astype(np.uint8)] if values.any() else _crossed_out(nothing)
         cells.append(_cell(picture, None, output, f"peak {peak:.2g}", color=INK if values.any() else WARNING))
     return _join(cells, [])

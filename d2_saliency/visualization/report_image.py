@@ -14,7 +14,7 @@ from PIL import Image
 
 from d2_saliency.engine.bundle import atomic_path, load_maps
 from d2_saliency.engine.digest import digest, file_digest
-from d2_saliency.structures import OUTPUTS
+from d2_saliency.structures import saliency_fields
 from d2_saliency.visualization.saliency_visualizer import display_maps
 
 THUMBNAIL_SIDE = 320  # pixels of the longer side
@@ -127,9 +127,9 @@ def _shown(record: Dict[str, Any], maps: Dict[str, Optional[Instances]], size: T
 
 
 def map_strip(detection: Instances, size: Tuple[int, int]) -> str:
-    """A detection's five maps, each of (height, width) ``size``, one below the other: a grey JPEG, 255 = maximum."""
-    shown = display_maps(detection.pred_saliency.resize(*size)[0].numpy())
-    strip = Image.fromarray(np.rint(shown * 255).astype(np.uint8).reshape(len(OUTPUTS) * size[0], size[1]))
+    """A detection's maps, each of (height, width) ``size``, one below the other: a grey JPEG, 255 = maximum."""
+    shown = display_maps(np.concatenate([field.resize(*size)[0] for field in saliency_fields(detection)]))
+    strip = Image.fromarray(np.rint(shown * 255).astype(np.uint8).reshape(-1, size[1]))
     data = io.BytesIO()
     strip.save(data, "JPEG", quality=QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()

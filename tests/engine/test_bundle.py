@@ -63,6 +63,18 @@ class TestMaps:
             assert one.shape == other.shape and one.dtype == torch.float32
             assert torch.allclose(one, other, rtol=5e-4, atol=1e-6)
 
+    def test_maps_of_masks(self, tmp_path):
+        saved = make_instances([torch.rand(5, 3, 4), torch.zeros(5, 0, 0)])
+        assert not round_trip(tmp_path, saved).has("pred_mask_saliency")
+        maps = [torch.rand(1, 7, 2) * 1e-9, torch.zeros(1, 0, 0)]
+        saved.pred_mask_saliency = SaliencyMaps(maps, torch.arange(8.0).view(2, 4), (30, 40), ("mask",))
+        loaded = round_trip(tmp_path, saved)
+        mask = loaded.pred_mask_saliency
+        assert (mask.outputs, mask.image_size, mask.explained.tolist()) == (("mask",), (30, 40), [True, False])
+        assert torch.equal(mask.regions, saved.pred_mask_saliency.regions)
+        assert torch.allclose(mask.maps[0], maps[0], rtol=5e-4, atol=0)
+        assert torch.allclose(loaded.pred_saliency.maps[0], saved.pred_saliency.maps[0], rtol=5e-4, atol=1e-6)
+
     def test_no_detections(self, tmp_path):
         loaded = round_trip(tmp_path, make_instances([]))
         assert len(loaded) == 0 and loaded.pred_saliency.peaks.shape == (0, 5)

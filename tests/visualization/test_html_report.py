@@ -93,6 +93,19 @@ class TestContent:
             assert not inside.any() or strips[k, inside].min() > 240
             assert strips[k, outside].max() < 12
 
+    def test_map_of_the_mask_is_a_sixth(self, writer):
+        instances = make_instances([torch.ones(5, 60, 80)])
+        mask = torch.zeros(1, 1, 60, 80)
+        mask[..., :30, :] = 3.0
+        instances.pred_mask_saliency = SaliencyMaps(mask, torch.tensor([[0, 0, 80, 60]]), (60, 80), ("mask",))
+        writer.add_image("x", "d", "photos/x.jpg", IMAGE, instances, ["dog"])
+        text, (data,) = report(writer)
+        assert '"outputs": ["class", "x_min", "y_min", "x_max", "y_max", "mask"]' in text and "1&ndash;6 maps" in text
+        detection = data["detections"][0]["ODSmoothGrad"]
+        assert detection["peaks"] == [1, 1, 1, 1, 1, 3]
+        strips = decode(detection["maps"]).reshape(6, 60, 80)
+        assert strips[:5].min() > 250 and strips[5, :26].min() > 240 and strips[5, 34:].max() < 12
+
     def test_command_errors_and_counts(self, writer):
         writer.add_error("bad", "photos/bad.jpg", "'photos/bad.jpg' is damaged: copy it again.")
         add(writer, [torch.ones(5, 1, 1)])

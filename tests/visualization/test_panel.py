@@ -54,6 +54,17 @@ class TestDrawPanel:
             red_minus_blue = cell[30:330, 280].astype(int) @ [1, 0, -1]
             assert np.abs(np.flatnonzero(red_minus_blue > 100).mean() - (20 * k + 9.5)) < 1
 
+    def test_map_of_the_mask_comes_last(self):
+        instances = make_instances([torch.zeros(5, 300, 300)], 300, 300)
+        mask = torch.zeros(1, 1, 300, 300)
+        mask[..., 40:60, 250:] = 1e-6
+        instances.pred_mask_saliency = SaliencyMaps(mask, torch.tensor([[0, 0, 300, 300]]), (300, 300), ("mask",))
+        columns = np.split(draw_panel(np.full((300, 300, 3), 128, np.uint8), instances, 0)[:, 8:], 7, axis=1)
+        assert [count(cell, WARNING) > 500 for cell in columns] == [False, *[True] * 5, False]
+        red_minus_blue = columns[6][30:330, 280].astype(int) @ [1, 0, -1]
+        assert np.abs(np.flatnonzero(red_minus_blue > 100).mean() - 49.5) < 1
+        assert count(columns[6], CYAN) == 0
+
     def test_zero_map_is_crossed_out_not_stretched(self):
         maps = torch.ones(5, 3, 3)
         maps[2] = 0

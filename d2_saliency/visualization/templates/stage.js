@@ -135,7 +135,7 @@ document.addEventListener("keydown", event => {
   if (byId("viewer").hidden || event.target.tagName === "INPUT" || event.ctrlKey || event.altKey || event.metaKey) return;
   if (event.key === "ArrowLeft") step(-1);
   else if (event.key === "ArrowRight") step(1);
-  else if (event.key >= "1" && event.key <= "5") choose(event.key - 1);
+  else if (event.key >= "1" && event.key <= String(report.outputs.length)) choose(event.key - 1);
   else if (event.key === "z") zoom.click();
   else if (event.key === "Escape") back();
   else return;

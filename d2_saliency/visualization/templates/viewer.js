@@ -26,7 +26,7 @@ async function loadImage(source) {
   return image;
 }
 
-// A strip of five grey maps -> five canvases, the colour and opacity of a value as in saliency_visualizer.py: overlay().
+// A strip of grey maps -> a canvas for each, the colour and opacity of a value as in saliency_visualizer.py: overlay().
 async function colouredMaps(strip, [height, width]) {
   const image = await loadImage(strip);
   return report.outputs.map((_, k) => {
@@ -150,7 +150,7 @@ function showTable() {
   table.replaceChildren();
   for (const [name, record] of Object.entries(now.data.detections[now.d] || {})) {
     const heading = element("tr", null, table, "heading"), cell = element("th", null, heading);
-    cell.colSpan = 5;
+    cell.colSpan = report.outputs.length;
     const toggle = element("button", name, cell, "method");
     toggle.title = "Show or hide it above";
     toggle.setAttribute("aria-pressed", String(now.methods.includes(name)));
