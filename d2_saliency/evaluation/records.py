@@ -35,9 +35,10 @@ class RecordStore:
         """The record of an image if an earlier run wrote it that was the same in all that decides the numbers."""
         try:
             content = json.loads(self._path(dataset_dict).read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # none yet, or not ours
+        except (OSError, ValueError, RecursionError):  # none yet, or not ours
             return None
-        return content["record"] if content.get("digest") == self._digest(dataset_dict) else None
+        ours = isinstance(content, dict) and content.get("digest") == self._digest(dataset_dict)
+        return content.get("record") if ours else None
 
     def _path(self, dataset_dict: Dict[str, Any]) -> Path:
         image_id = str(dataset_dict["image_id"])

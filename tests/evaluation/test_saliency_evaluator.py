@@ -167,8 +167,9 @@ def test_half_a_record_is_no_record(tmp_path):
     store.write(image, {"detections": []})
     (path,) = tmp_path.iterdir()
     assert store.read(image) == {"detections": []} and store.read({"image_id": "a_b", "file_name": ""}) is None
-    path.write_text(path.read_text()[:20])
-    assert store.read(image) is None
+    for content in (path.read_text()[:20], "[]", "3", '{"record": {}}', "[" * 100_000):
+        path.write_text(content)
+        assert store.read(image) is None
 
 
 def test_failed_images_are_counted(model, loader):
