@@ -3,12 +3,15 @@
 import base64
 import html
 import io
+import math
 import os
 import tempfile
 import threading
+import time
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Tuple
+from typing import Callable, Dict, Iterator, List, Optional, Tuple
 
 import cv2
 import gradio as gr
@@ -34,6 +37,7 @@ from d2_saliency.visualization import draw_panel
 ROOT = Path(__file__).resolve().parents[1]
 SHOWN_SIDE = 1024  # pixels of the longer side of the picture to click
 NO_METHOD = "no other"
+PROGRESS_SECONDS = 0.2  # a model may run a hundred times a second; a browser that shows each is too busy for a click
 PROGRESS = gr.Progress()  # gradio gives each call one of its own in the place of such a default
 
 
@@ -46,17 +50,19 @@ class Events:
         self.detectors = {c.stem: Detector(c) for c in configs if (weights / f"{c.stem}.pth").is_file()}
         self.jobs: Dict[str, threading.Event] = {}  # of each visitor: set to stop what is being computed
 
-    def watch(self, request: gr.Request, progress: gr.Progress, what: str):
+    def watch(self, request: gr.Request, progress: gr.Progress) -> Callable[[str], None]:
         """A function to call at each pass of a model: shows progress, and ends the work of a visitor who cancelled."""
         stop = self.jobs[request.session_hash] = threading.Event()
-        count = 0
+        count, last = 0, -math.inf
 
-        def on_pass():
-            nonlocal count
+        def on_pass(what: str) -> None:
+            nonlocal count, last
             if stop.is_set():
                 raise Cancelled
             count += 1
-            progress((count, None), unit=f"passes of the model ({what})")  # how many there will be, nobody knows
+            if time.monotonic() - last > PROGRESS_SECONDS:
+                last = time.monotonic()
+                progress((count, None), unit=f"passes of the model ({what})")  # how many there will be, nobody knows
 
         return on_pass
 
@@ -85,7 +91,7 @@ class Events:
             return None, gr.Radio([], value=None), gr.Dropdown([], value=None)
         with messages():
             detector = self.detectors[name]
-            found = detect(detector, session, name, self.watch(request, progress, "detecting"))
+            found = detect(detector, session, name, partial(self.watch(request, progress), "detecting"))
             names = detector.explainer.class_names
         choices = [(f"{i + 1}: {_title(found, i, names)}", i) for i in range(len(found))]
         return _picture(session, name, None), gr.Radio(choices, value=None), gr.Dropdown(names or [], value=None)
@@ -96,11 +102,11 @@ class Events:
         """The maps of a chosen detection, by one or two methods."""
         if session is None or index is None or name not in session.detections:
             return gr.skip(), gr.skip()
-        figures = []
+        figures, on_pass = [], self.watch(request, progress)
         with messages():
             for chosen in _methods(method, other):
-                on_pass = self.watch(request, progress, chosen)
-                found = explain(self.detectors[name], session, (name, chosen, target), on_pass)
+                key = name, chosen, target
+                found = explain(self.detectors[name], session, key, partial(on_pass, chosen))
                 figures.append(self._figure(session, name, chosen, found, int(index)))
         return _picture(session, name, int(index)), "".join(figures)
 
@@ -108,11 +114,11 @@ class Events:
         """The maps of a box that the visitor drew, by one or two methods."""
         if session is None or session.box is None or label is None:
             raise gr.Error("Drag a box in the picture, from corner to corner, and choose a class.")
-        figures = []
+        figures, on_pass = [], self.watch(request, progress)
         with messages():
             for chosen in _methods(method, other):
-                on_pass = self.watch(request, progress, chosen)
-                found = explain_box(self.detectors[name], session, (name, chosen, target), session.box, label, on_pass)
+                key, watcher = (name, chosen, target), partial(on_pass, chosen)
+                found = explain_box(self.detectors[name], session, key, session.box, label, watcher)
                 note = "detected" if bool(found.detected[0]) else "not detected"
                 figures.append(self._figure(session, name, f"{chosen}: {label}, {note}", found, 0))
         return "".join(figures)

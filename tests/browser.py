@@ -54,9 +54,12 @@ def browse(chromium, request):
     yield new_page
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     name = re.sub(r"[^\w.-]+", "_", request.node.name).strip("_")
-    for i, page in enumerate(pages):
-        page.screenshot(path=SCREENSHOTS / (f"{name}.png" if not i else f"{name}_{i + 1}.png"), full_page=True)
-        page.context.close()
+    try:
+        for i, page in enumerate(pages):
+            page.screenshot(path=SCREENSHOTS / (f"{name}.png" if not i else f"{name}_{i + 1}.png"), full_page=True)
+    finally:  # a page that stays open goes on asking its server
+        for page in pages:
+            page.context.close()
     assert troubles == []
 
 
