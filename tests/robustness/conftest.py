@@ -4,9 +4,12 @@ Short versions of these tests are part of the suite. The long ones, thousands of
     D2_SALIENCY_SLOW=1 python -m pytest tests/robustness --hypothesis-seed=1
 """
 
+import json
 import os
+import re
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
@@ -42,6 +45,23 @@ def in_child(function) -> int:
         finally:
             os._exit(status)
     return pid
+
+
+def contents(folder):
+    """Everything a run has left, without the hidden files of writers that were killed."""
+    files = (p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
+    # The scripts of the report begin with a line that says of which files they were made, by their times.
+    state = re.compile(rb"^// [0-9a-f]{16}\n")
+    return {p.relative_to(folder).as_posix(): state.sub(b"", p.read_bytes()) for p in files}
+
+
+def check_json_and_maps(folder):
+    """No file is half written, at any time."""
+    for path in folder.rglob("[!.]*.json"):
+        json.loads(path.read_text())
+    for path in folder.rglob("[!.]*.npz"):
+        with np.load(path) as arrays:
+            assert all(arrays[name] is not None for name in arrays.files)
 
 
 def is_one_line(error: BaseException) -> bool:

@@ -1,15 +1,11 @@
 """A run that is killed, whose disk is full or whose folder is removed: restarted, it ends as if nothing had been."""
 
 import errno
-import json
 import os
 import random
-import re
 import resource
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from types import SimpleNamespace
 
@@ -26,8 +22,7 @@ from d2_saliency.engine.results import ResultsWriter
 from d2_saliency.engine.run import explain_images
 from d2_saliency.engine.run_info import run_info
 from d2_saliency.testing import ToyDetector
-from tests.conftest import ROOT
-from tests.robustness.conftest import in_child, slow
+from tests.robustness.conftest import check_json_and_maps, contents, in_child
 
 RUN = run_info("explain", "A: 1", "ODSmoothGrad", 0, num_samples=20)
 NUM_IMAGES = 6
@@ -75,23 +70,6 @@ def folder_run(tmp_path, monkeypatch):
         return [p.stem for p in paths if writer.is_done(p.stem, writer.input_digest(p))]
 
     return SimpleNamespace(explain=explain, done=done, computed=lambda: log.read_text().split())
-
-
-def contents(folder):
-    """Everything a run has left, without the hidden files of writers that were killed."""
-    files = (p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
-    # The scripts of the report begin with a line that says of which files they were made, by their times.
-    state = re.compile(rb"^// [0-9a-f]{16}\n")
-    return {p.relative_to(folder).as_posix(): state.sub(b"", p.read_bytes()) for p in files}
-
-
-def check_json_and_maps(folder):
-    """No file is half written, at any time."""
-    for path in folder.rglob("[!.]*.json"):
-        json.loads(path.read_text())
-    for path in folder.rglob("[!.]*.npz"):
-        with np.load(path) as arrays:
-            assert all(arrays[name] is not None for name in arrays.files)
 
 
 @pytest.fixture
@@ -210,42 +188,3 @@ class TestDisk:
 
         with pytest.raises(OutputError, match="Cannot write to .*out.*choose another output folder"):
             folder_run.explain(tmp_path / "out", before=replace)
-
-
-@slow
-def test_the_command_is_killed_at_ten_random_moments(tmp_path):
-    """The real tool and a real detector, from the start of Python to the end of the report."""
-    output, moments = tmp_path / "out", random.Random(1)
-    command = [sys.executable, str(ROOT / "tools" / "explain_net.py"), "--method", "Gradient", "--max-instances", "2"]
-    size = ["--opts", "INPUT.MIN_SIZE_TEST", "0"]
-    start = time.perf_counter()
-    subprocess.run([*command, "--output", str(tmp_path / "undisturbed"), *size], check=True, capture_output=True)
-    duration = time.perf_counter() - start
-    killed = 0
-    for _ in range(10):
-        process = subprocess.Popen([*command, "--output", str(output), *size], stdout=-3, stderr=-3)
-        time.sleep(moments.uniform(duration / 5, duration))
-        process.kill()
-        killed += process.wait() == -signal.SIGKILL
-        check_json_and_maps(output)
-    last = subprocess.run([*command, "--output", str(output), *size], check=True, capture_output=True, text=True)
-    print(f"{killed} of 10 runs of {duration:.0f} s were killed. The last said: {last.stdout.splitlines()[0]}")
-    assert killed >= 5
-
-    def comparable(folder):
-        found = contents(folder)
-        found.pop("index.html")  # shows times
-        for name, content in found.items():
-            if name.endswith(".json"):
-                found[name] = _without_times(json.loads(content))
-            elif name.endswith(".js"):
-                found[name] = re.sub(rb'"seconds": {[^}]*}', b"", content)
-        return found
-
-    assert comparable(output) == comparable(tmp_path / "undisturbed")
-
-
-def _without_times(content):
-    if isinstance(content, dict):
-        return {k: _without_times(v) for k, v in content.items() if k not in ("seconds", "command")}
-    return [_without_times(item) for item in content] if isinstance(content, list) else content

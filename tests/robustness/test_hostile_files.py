@@ -1,5 +1,6 @@
 """Files of others that would leave a mark if their code ran, and names that would lead out of the output folder."""
 
+import json
 import os
 import pickle
 
@@ -12,6 +13,8 @@ from PIL import Image
 
 from d2_saliency.engine.bundle import load_maps
 from d2_saliency.engine.image_io import ImageError, output_names, read_image
+from d2_saliency.engine.load_results import ResultsError
+from d2_saliency.visualization import write_report
 from tests.conftest import ROOT
 from tests.tools.conftest import tool  # noqa: F401
 
@@ -96,6 +99,17 @@ def test_maps(mark, tmp_path):
     with pytest.raises(ValueError, match="allow_pickle=False"):
         load_maps(tmp_path / "x.npz")
     assert not mark.exists()
+
+
+def test_reports_of_folders_of_others(tmp_path):
+    image = {"name": "../../../mark", "file": "x.jpg", "height": 2, "width": 2, "seconds": {}, "warnings": []}
+    content = {"schema_version": 2, "runs": [], "images": [image], "detections": []}
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "results.json").write_text(json.dumps(content))
+    with pytest.raises(ResultsError, match="names '../../../mark', which leads out of the folder"):
+        write_report(folder)
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "results.json"]
 
 
 class TestNames:
