@@ -22,11 +22,22 @@ def load_results(output_dir: Union[str, Path]) -> Dict[str, Any]:
         dict: "schema_version", "runs", "images", "detections" and "errors".
 
     Raises:
-        ResultsError: there is no readable results.json, or a newer version wrote it.
+        ResultsError: there is no readable results.json, a newer version wrote it, or it names files outside of the
+            folder: it may be of somebody else.
     """
     folder = Path(output_dir)
     results = _read_json(folder / "results.json")
-    results["errors"] = _read_json(folder / "errors.json") if (folder / "errors.json").exists() else []
+    errors = _read_json(folder / "errors.json") if (folder / "errors.json").exists() else []
+    try:
+        return _in_present_form(folder, {**results, "errors": errors})
+    except (KeyError, TypeError, AttributeError) as e:
+        raise ResultsError(
+            f"{str(folder / 'results.json')!r} is not what d2_saliency writes ({type(e).__name__}: {e}): explain the "
+            "images again."
+        ) from e
+
+
+def _in_present_form(folder: Path, results: Dict[str, Any]) -> Dict[str, Any]:
     version = results.get("schema_version")
     if version == 1:
         _upgrade_from_1(results)
@@ -42,6 +53,14 @@ def load_results(output_dir: Union[str, Path]) -> Dict[str, Any]:
             f"{str(folder / 'results.json')!r} has schema version {version}, this d2_saliency reads 1 to "
             f"{SCHEMA_VERSION}: install the version that wrote it."
         )
+    names = [image["name"] for image in results["images"]]
+    names += [d[key] for d in results["detections"] for key in ("image", "method")]
+    for name in names:
+        if Path(name).name != name or name in ("", "..") or "\\" in name:
+            raise ResultsError(
+                f"{str(folder / 'results.json')!r} names {name!r}, which leads out of the folder or is no name: "
+                "explain the images again."
+            )
     return results
 
 

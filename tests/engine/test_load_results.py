@@ -53,3 +53,21 @@ def test_folder_without_results(tmp_path, content):
         (tmp_path / "results.json").write_text(content, encoding="latin-1")
     with pytest.raises(ResultsError, match=r"results\.json.*explain some images first"):
         load_results(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../../x", "/tmp/x", "..", ".", "", "a/b", "..\\x"])
+@pytest.mark.parametrize("place", ["name", "image", "method"])
+def test_names_that_lead_out_of_the_folder(tmp_path, place, name):
+    """The report is written beside such names: a folder of somebody else could choose which files are overwritten."""
+    image, detection = {**IMAGE, "seconds": {}}, {"image": "x", "method": "ODAM", "metrics": {}}
+    (image if place == "name" else detection)[place] = name
+    write(tmp_path, {"schema_version": 2, "runs": [], "images": [image], "detections": [detection]})
+    with pytest.raises(ResultsError, match="which leads out of the folder or is no name: explain"):
+        load_results(tmp_path)
+
+
+@pytest.mark.parametrize("content", [[], 3, {"schema_version": 2}, {"schema_version": 2, "runs": [], "images": [3]}])
+def test_json_of_another_kind(tmp_path, content):
+    write(tmp_path, content)
+    with pytest.raises(ResultsError, match=r"results\.json' is not what d2_saliency writes"):
+        load_results(tmp_path)
