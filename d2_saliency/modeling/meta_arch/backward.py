@@ -76,4 +76,10 @@ def backward_from_features(
 
 
 def _grad(outputs, inputs, grad_outputs=None) -> Tuple[Tensor, ...]:
-    return torch.autograd.grad(outputs, inputs, grad_outputs, retain_graph=True, materialize_grads=True)
+    try:
+        return torch.autograd.grad(outputs, inputs, grad_outputs, retain_graph=True, materialize_grads=True)
+    except NotImplementedError as e:
+        raise RuntimeError(
+            f"The model has no gradient on this device ({e}): use {' or '.join(black_box_methods())}. Where it is the "
+            "backbone that has none, ODAM and the other CAM methods (LAYER auto) work, too."
+        ) from e

@@ -13,7 +13,9 @@ from detectron2.modeling import build_model
 from detectron2.modeling.roi_heads import cascade_rcnn, fast_rcnn
 
 from d2_saliency import explainable
+from d2_saliency.modeling.saliency_heads import ODAM, Gradient
 from d2_saliency.testing import calibrate
+from tests.modeling.tiny_fcos import tiny_fcos
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import naive  # noqa: E402
@@ -106,6 +108,29 @@ def stock_gradients(found, leaves, detection):
     names, inputs = zip(*leaves.items())
     gradients = [torch.autograd.grad(y, inputs, retain_graph=True, materialize_grads=True) for y in outputs]
     return {name: torch.stack([g[0] for g in per_level]) for name, per_level in zip(names, zip(*gradients))}
+
+
+class HasNoBackward(torch.autograd.Function):
+    """As Detectron2's deformable convolution on a CPU."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        raise NotImplementedError("not on CPUs!")
+
+
+def test_a_backbone_without_a_backward_pass_leaves_methods_that_do_not_need_it():
+    model, x = explainable(tiny_fcos()), {"image": torch.rand(3, 48, 80) * 255}
+    model.backbone.register_forward_hook(lambda m, i, o: {name: HasNoBackward.apply(f) for name, f in o.items()})
+    model.saliency_head = Gradient(max_instances=1)
+    with torch.no_grad(), pytest.raises(RuntimeError, match=r"\(not on CPUs!\): use DRISE. .* ODAM"):
+        model([x])
+    model.saliency_head = ODAM(max_instances=1)
+    with torch.no_grad():
+        assert model([x])[0]["instances"].pred_saliency.peaks.max() > 0
 
 
 def side_is_at_its_point(detection, k):
