@@ -1,0 +1,35 @@
+"""How the web app is started."""
+
+import os
+import sys
+
+import pytest
+
+pytest.importorskip("gradio", reason="needs gradio: pip install -e '.[web]'")
+
+
+def test_only_this_machine_is_served_unless_asked(demo_folder, monkeypatch, tmp_path):
+    import app
+
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    monkeypatch.setattr(app, "build", lambda events: "page")
+    calls = []
+    monkeypatch.setattr(app, "launch", lambda *args: calls.append((*args, os.environ["GRADIO_TEMP_DIR"])))
+    for options in ([], ["--host", "0.0.0.0", "--port", "8080"]):
+        monkeypatch.setattr(sys, "argv", ["app.py", *options])
+        assert app.main() == 0
+    (*default, folder), (*other, _) = calls
+    assert default == ["page", "127.0.0.1", 7860] and other == ["page", "0.0.0.0", 8080]
+    assert folder != str(tmp_path) and not os.path.exists(folder)  # the visitors' pictures are gone
+
+
+def test_nothing_is_shared_with_the_network(demo_folder, monkeypatch):
+    import app
+    import gradio as gr
+
+    given = {}
+    monkeypatch.setattr(gr.Blocks, "launch", lambda self, **options: given.update(options))
+    with gr.Blocks() as page:
+        pass
+    app.launch(page, "127.0.0.1", 7860)
+    assert given["share"] is False and given["server_name"] == "127.0.0.1" and "allowed_paths" not in given
