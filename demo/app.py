@@ -32,7 +32,7 @@ WHY_NOT = """**Why not here?** Drag a box in the picture, from corner to corner,
 show what speaks for that class in that box, whether the detector found it or not."""
 HINT = "Click a detection, or drag a box."
 CSS = """#maps figure { margin: 0 0 14px; overflow-x: auto; }
-#maps img { width: 100%; min-width: 1000px; max-width: none; }
+#maps img { width: 100%; min-width: 900px; max-width: none; }
 #picture img { cursor: crosshair; touch-action: none; user-select: none; }
 .gradio-container { max-width: 1500px !important; }"""
 DRAW_BOX = Path(__file__).with_name("draw_box.js")

@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     if is_video:
         return run_video(explainer, video, args)
     failed = 0
-    for name, path in zip(output_names(paths), tqdm(paths, desc="explaining", unit="image")):
+    for path, name in zip(tqdm(paths, desc="explaining", unit="image"), output_names(paths)):
         try:
             picture = explain(explainer, read_image(path), args.map)
         except (ValueError, RuntimeError) as e:
@@ -122,9 +122,12 @@ def run_video(explainer: DefaultExplainer, video: cv2.VideoCapture, args: argpar
     try:
         if args.output is not None:
             return write_video(Path(args.output), pictures, video.get(cv2.CAP_PROP_FPS) or 25.0)
-        for picture in pictures:
+        shown = 0
+        for shown, picture in enumerate(pictures, 1):
             if not show_in_window(picture, wait=1):
                 break
+        if not shown:
+            raise ValueError("The camera or video has no picture: does another program use it?")
         return 0
     finally:
         video.release()

@@ -79,7 +79,11 @@ def overlay(image: np.ndarray, shown: np.ndarray, alpha: float = MAX_OPACITY) ->
 
 
 class SaliencyVisualizer(Visualizer):
-    """Detectron2's visualizer that also draws ``pred_saliency``. Pictures are RGB, as there."""
+    """
+    Detectron2's visualizer that also draws ``pred_saliency``. Pictures are RGB, as there.
+
+    Its letters are at least 10 pixels high: give a picture of less than some 200 pixels a ``scale``, e.g. 10.
+    """
 
     def draw_saliency(
         self,

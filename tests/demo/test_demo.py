@@ -53,7 +53,8 @@ def window(monkeypatch):
 
 def test_panels_and_maps_of_images(demo, tmp_path):
     scene = cv2.imread(str(SCENE))
-    assert demo("--input", SCENE, "--output", "panels", *FAST)[0] == 0
+    status, err = demo("--input", SCENE, "--output", "panels", *FAST)
+    assert status == 0 and "explaining:" in err and "1/1" in err  # a progress bar
     panels = cv2.imread("panels/planted_0007.png")
     assert panels.shape[1] > 6 * 256 and panels.shape[0] > 2 * 256  # two detections below each other
     assert demo("--input", SCENE, "--output", "maps", "--map", "class", *FAST)[0] == 0
@@ -137,6 +138,12 @@ def test_webcam_to_a_file(demo, camera, monkeypatch, tmp_path):
     monkeypatch.undo()  # of the camera
     video = cv2.VideoCapture(str(tmp_path / "out.avi"))
     assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 3 and video.get(cv2.CAP_PROP_FPS) == 25
+
+
+def test_webcam_without_a_picture(demo, camera, window):
+    camera.frames.clear()
+    status, err = demo("--webcam", *FAST)
+    assert status == 2 and "demo: The camera or video has no picture" in err and camera.released
 
 
 def test_webcam_that_is_not_there(demo, camera):
