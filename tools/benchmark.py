@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-NAMES = ("cam", "gradients", "d_rise", "data_set", "scaling")
+NAMES = ("cam", "gradients", "small_objects", "d_rise", "profile", "data_set", "scaling")
 
 
 def parse_args() -> argparse.Namespace:

@@ -2,18 +2,24 @@
 
 import time
 from contextlib import contextmanager
+from itertools import cycle
+from pathlib import Path
 from typing import Dict, Iterator, List, NamedTuple, Tuple
 
+import numpy as np
 import torch
 from detectron2 import model_zoo
-from detectron2.config import CfgNode
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import CfgNode, get_cfg
 from detectron2.modeling import build_model
 from torch import nn
 
 from d2_saliency import add_saliency_config, build_saliency_head, explainable
+from d2_saliency.engine.image_io import read_image
 from d2_saliency.testing import calibrate
 
 NUM_DETECTIONS = 50
+MOSAIC_SIDE = 800  # pixels, of its shorter side at least
 SIGMA = 0.001  # of the noise: random weights have detections that more noise moves, and then there is less work
 
 
@@ -47,6 +53,23 @@ def build_bench(device: str, image_size: Tuple[int, int]) -> Bench:
     stock = build_model(cfg).eval()
     calibrate(stock)
     return Bench(cfg, stock, {"image": (torch.rand(3, *image_size) * 255).to(device)})
+
+
+def build_mosaic(device: str, root: Path) -> Bench:
+    """A trained model and small objects in a large image: the bundled Faster R-CNN on many scenes in one."""
+    cfg = get_cfg()
+    add_saliency_config(cfg)
+    cfg.merge_from_file(str(root / "configs" / "demo" / "faster_rcnn_planted.yaml"))
+    cfg.MODEL.DEVICE = device
+    stock = build_model(cfg).eval()
+    DetectionCheckpointer(stock).load(str(root / cfg.MODEL.WEIGHTS))
+    scenes = [read_image(path) for path in sorted((root / "demo" / "images").glob("planted_*.png"))]
+    height, width = (min(scene.shape[axis] for scene in scenes) for axis in (0, 1))
+    num_rows, num_columns = (-(-MOSAIC_SIDE // side) for side in (height, width))
+    parts = [scene[:height, :width] for _, scene in zip(range(num_rows * num_columns), cycle(scenes))]
+    rows = [np.hstack(parts[i : i + num_columns]) for i in range(0, len(parts), num_columns)]
+    image = torch.from_numpy(np.vstack(rows).transpose(2, 0, 1).copy()).float()
+    return Bench(cfg, stock, {"image": image.to(device)})
 
 
 def detect(model: nn.Module, inputs: Dict) -> List[Dict]:

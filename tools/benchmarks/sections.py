@@ -6,10 +6,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Dict, Tuple
 
-from . import cams, d_rise, data_set, gradients
-from .detector import NUM_DETECTIONS, Bench, build_bench
+from . import cams, d_rise, data_set, gradients, profile
+from .detector import NUM_DETECTIONS, Bench, build_bench, build_mosaic, detect
 from .gradients import STOCK
-from .measure import Measure, in_new_process, interleaved, number, peak_memory, ratio_table, ratios
+from .measure import Measure, Seconds, in_new_process, interleaved, number, peak_memory, ratio_table, ratios
 from .plots import Curves, plot
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,10 +63,14 @@ def cam_memory(name: str, device: str) -> float:
     return peak_memory(device) - before
 
 
-def gradient_rows(bench: Bench, num_detections: int) -> Dict[str, Measure]:
+def gradient_rows(bench: Bench, num_detections: int, large: bool = False) -> Dict[str, Measure]:
+    """On a large image, the ways for small objects, too, and not the slowest one."""
     rows = {STOCK: gradients.stock(bench)}
     for name, options in gradients.FAST.items():
-        rows[name] = gradients.od_smoothgrad(bench, num_detections, **options)
+        if not (large and options is gradients.PLAIN):
+            rows[name] = gradients.od_smoothgrad(bench, num_detections, **options)
+    for name, options in gradients.WINDOWED.items() if large else ():
+        rows[name] = gradients.windowed(bench, num_detections, **options)
     rows["floor: 20 forwards, 1,000 backwards of the stock backbone"] = gradients.floor(bench, num_detections, False)
     rows["floor, batch norms folded"] = gradients.floor(bench, num_detections)
     if has_peers("captum", "pytorch_grad_cam"):
@@ -85,16 +89,42 @@ def gradient_section(args: argparse.Namespace) -> str:
         bench = build_bench(args.device, size)
         text += f"\n### {size[0]} x {size[1]}\n\n"
         if size == SMALL:
-            text += gradients.loss_of_fast_ways(bench) + "\n\n" + noise_tunnel_agreement(bench)
-        seconds = interleaved(gradient_rows(bench, 10), args.repeats if size == SMALL else 1, warm_up=False)
-        text += ratio_table(seconds, STOCK) + "\n"
-        peer = "captum NoiseTunnel, n = 20, five outputs"
-        for name in gradients.FAST if peer in seconds else ():
-            times = [1 / r for r in ratios(seconds, name, peer)]
-            text += f"\n{name}: {number(statistics.median(times))} x faster than captum's NoiseTunnel "
-            text += f"({number(min(times))} .. {number(max(times))})."
-        text += "\n"
+            exact = {name: options for name, options in gradients.FAST.items() if options is not gradients.PLAIN}
+            loss = gradients.loss_of_fast_ways(bench, exact, 2, num_samples=2, match="index")
+            text += f"{noise_tunnel_agreement(bench)}{loss}\n\n"
+        rows = gradient_rows(bench, 10, size == LARGE)
+        text += speed_table(interleaved(rows, min(args.repeats, 2) if size == SMALL else 1, warm_up=False))
     return text + missing("captum", "pytorch_grad_cam")
+
+
+def speed_table(seconds: Seconds) -> str:
+    text, peer = ratio_table(seconds, STOCK) + "\n", "captum NoiseTunnel, n = 20, five outputs"
+    for name in (name for name in seconds if name.startswith("ODSmoothGrad") and peer in seconds):
+        times = [1 / r for r in ratios(seconds, name, peer)]
+        text += f"\n{name}: {number(statistics.median(times))} x faster than captum's NoiseTunnel "
+        text += f"({number(min(times))} .. {number(max(times))})."
+    return text + "\n"
+
+
+def small_section(args: argparse.Namespace) -> str:
+    """ODSmoothGrad of small objects in a large image, by a trained model."""
+    bench = build_mosaic(args.device, ROOT)
+    area = bench.inputs["image"][0].numel()
+    shares = [
+        f"{100 * float(a) / area:.1f} %"
+        for a in detect(bench.stock, bench.inputs)[0]["instances"][:3].pred_boxes.area()
+    ]
+    text = (
+        f"Image of {' x '.join(map(str, bench.inputs['image'].shape[1:]))}, objects of {', '.join(shares)} of it.\n\n"
+    )
+    text += gradients.loss_of_fast_ways(bench, {"ODSmoothGrad": {}, **gradients.WINDOWED}, 3, num_samples=4) + "\n\n"
+    rows = {STOCK: gradients.stock(bench), "ODSmoothGrad": gradients.od_smoothgrad(bench, 3)}
+    rows.update({name: gradients.windowed(bench, 3, 3, **options) for name, options in gradients.WINDOWED.items()})
+    if has_peers("captum", "pytorch_grad_cam"):
+        from . import peers
+
+        rows["captum NoiseTunnel, n = 20, five outputs"] = peers.captum_noise_tunnel(bench, 3)
+    return text + speed_table(interleaved(rows, args.repeats, warm_up=False)) + missing("captum", "pytorch_grad_cam")
 
 
 def noise_tunnel_agreement(bench: Bench) -> str:
@@ -123,6 +153,17 @@ def d_rise_section(args: argparse.Namespace) -> str:
     return text + "\n" + missing(*modules)
 
 
+def profile_section(args: argparse.Namespace) -> str:
+    """Kinds of operators in stock inference, ODAM and one noise pass of ODSmoothGrad."""
+    bench = build_bench(args.device, SMALL)
+    jobs = {
+        "stock inference": bench.stock,
+        "ODAM, 50 detections": bench.ours("ODAM"),
+        "ODSmoothGrad, 5 detections, one noise pass": bench.ours("ODSmoothGrad", 5, num_samples=1),
+    }
+    return profile.table({name: lambda model=model: detect(model, bench.inputs) for name, model in jobs.items()})
+
+
 def data_set_section(args: argparse.Namespace) -> str:
     """A run over many images."""
     bench = build_bench(args.device, SMALL)
@@ -141,17 +182,19 @@ def data_set_section(args: argparse.Namespace) -> str:
 def scaling_section(args: argparse.Namespace) -> str:
     """Cost against the number of detections and the size of the image."""
     curves, bench = {}, build_bench(args.device, SMALL)
-    for n in (1, 10, NUM_DETECTIONS):
-        _add_point(curves, n, {k: r for k, r in cam_rows(bench, n).items() if k in (STOCK, "ODAM", PUBLISHED)})
-        few = gradient_rows(bench, n) if n <= 10 else {}
-        _add_point(curves, n, {k: r for k, r in few.items() if k in ("ODSmoothGrad, AUTOCAST", "ODSmoothGrad", STOCK)})
+    shown = (STOCK, "ODAM", PUBLISHED, "ODSmoothGrad", "captum NoiseTunnel, n = 20, five outputs")
+    for n in (1, 5, NUM_DETECTIONS):
+        rows = {**cam_rows(bench, n), **(gradient_rows(bench, n) if n < NUM_DETECTIONS else {})}
+        _add_point(curves, n, {name: row for name, row in rows.items() if name in shown})
     plot(args.output / "detections.png", curves, "explained detections, five maps each", "x one stock inference")
     sizes: Curves = {}
     for size in ((240, 320), SMALL, LARGE):
         bench = build_bench(args.device, size)
         rows = {STOCK: gradients.stock(bench), "ODAM, 10 detections": cams.our_cam(bench, "ODAM", 10)}
         rows["ODSmoothGrad, 1 detection"] = gradients.od_smoothgrad(bench, 1)
-        rows["ODSmoothGrad, 1 detection, AUTOCAST"] = gradients.od_smoothgrad(bench, 1, autocast=True)
+        rows["ODSmoothGrad, 1 detection, WINDOW auto, AUTOCAST"] = gradients.windowed(
+            bench, 1, 1, window="auto", autocast=True
+        )
         for name, (value,) in interleaved(rows, 1, warm_up=False).items():
             sizes.setdefault(name, {})[size[0]] = value
     plot(args.output / "image_size.png", sizes, "short edge of the image, pixels", "seconds")
@@ -167,7 +210,9 @@ def _add_point(curves: Curves, x: float, rows: Dict[str, Measure]) -> None:
 SECTIONS: Dict[str, Tuple[str, object]] = {
     "cam": ("CAM maps of 50 detections x 5 outputs", cam_section),
     "gradients": ("Gradients to pixels: ODSmoothGrad of 10 detections x 5 outputs, n = 20", gradient_section),
+    "small_objects": ("Gradients to pixels: 3 small objects in a large image, a trained model", small_section),
     "d_rise": ("D-RISE", d_rise_section),
+    "profile": ("Where the time goes", profile_section),
     "data_set": ("A run over a data set", data_set_section),
     "scaling": ("Cost against detections and image size", scaling_section),
 }
