@@ -121,9 +121,10 @@ class SaliencyHead(nn.Module):
             return self._no_maps(instances.image_size, clean.images[0].device)
         if self.target_class >= 0 and not instances.has("target_classes"):
             instances.target_classes = torch.full_like(instances.pred_classes, self.target_class)
-        fields = self.explain(detector, batched_input, clean)
-        if self.mask_output:
+        fields: Fields = {}
+        if self.mask_output:  # first: what has no mask is refused before the work
             fields["pred_mask_saliency"] = self._mask_maps(detector, batched_input, clean)
+        fields.update(self.explain(detector, batched_input, clean))
         for maps in (value for value in fields.values() if isinstance(value, SaliencyMaps)):
             if len(maps) != len(instances):
                 raise ValueError(f"{type(self).__name__} made {len(maps)} maps for {len(instances)} detections.")

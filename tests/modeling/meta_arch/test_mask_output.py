@@ -97,7 +97,8 @@ def test_a_noise_method_has_it_too():
         (lambda: random_model("FPN"), DRISE, "such as ODSmoothGrad or ODAM"),
     ],
 )
-def test_what_has_no_mask_is_refused(model, head, reason):
+def test_what_has_no_mask_is_refused_before_the_work(model, head, reason, monkeypatch):
+    monkeypatch.setattr(DRISE, "_sums", None)  # its masks, which take minutes
     model = explainable(model())
     options = {"num_masks": 2} if head is DRISE else {}
     model.saliency_head = head(score_thresh=0, mask_output=True, **options)
