@@ -21,7 +21,7 @@ from d2_saliency.engine.run_info import run_info
 from .detector import Bench, Stopwatch
 
 
-def overhead(bench: Bench, method: str, num_images: int, max_instances: int) -> Dict[str, float]:
+def overhead(bench: Bench, method: str, num_images: int, max_instances: int, num_panels: int) -> Dict[str, float]:
     """
     Seconds for an image of noise of the bench's size, as ``tools/explain_net.py`` makes a report of them.
 
@@ -50,7 +50,7 @@ def overhead(bench: Bench, method: str, num_images: int, max_instances: int) -> 
             Image.fromarray(noise).resize((width, height)).save(paths[-1])
         writer = ResultsWriter(Path(folder) / "out", run_info("benchmark", "", method, 0))
         with whole.running():
-            explain_images(explainer, paths, [(explainer.model.saliency_head, writer)])
+            explain_images(explainer, paths, [(explainer.model.saliency_head, writer)], num_panels=num_panels)
         for path in paths:
             image = explainer.preprocess(np.asarray(Image.open(path)))
             with stock.running():
