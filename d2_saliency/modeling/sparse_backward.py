@@ -21,8 +21,8 @@ def skipping_zeros(enabled: bool = True) -> Iterator[None]:
     """
     Convolutions computed inside propagate backwards only the window of their gradient that is not zero.
 
-    The gradients to their inputs are the same up to rounding, as what is left out is zero. Parameters must not require
-    gradients. Only on a CPU: a GPU would have to wait for the size of each window.
+    The gradients to their inputs are the same up to rounding, as what is left out is zero. Convolutions that are being
+    trained are left as they are, and so is a GPU, which would have to wait for the size of each window.
     """
     if not enabled:
         yield
@@ -42,7 +42,8 @@ class _SparseConvolutions(TorchFunctionMode):
 
 def _conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> Tensor:
     trained = weight.requires_grad or (bias is not None and bias.requires_grad)
-    if trained or not input.requires_grad or input.dim() != 4 or input.is_cuda or isinstance(padding, str):
+    is_plain = input.dim() == 4 and input.device.type == "cpu" and not isinstance(padding, str)
+    if trained or not input.requires_grad or not is_plain:
         return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
     return _SparseConv2d.apply(input, weight, bias, pair(stride), pair(padding), pair(dilation), groups)
 

@@ -15,7 +15,7 @@ from .plots import Curves, plot
 ROOT = Path(__file__).resolve().parents[2]
 SMALL, LARGE = (480, 640), (800, 1067)
 PUBLISHED = "ODAM's published way, five outputs"
-NUM_IMAGES = 8  # of the run over a data set
+NUM_IMAGES = 6  # of the run over a data set
 WEIGHED = ("GradCAM", "SSGradCAMPlusPlus", "ODAM", PUBLISHED)  # peak memory takes a process each
 
 
@@ -177,7 +177,7 @@ def data_set_section(args: argparse.Namespace) -> str:
         rest = s["whole"] - s["explain"]
         shares = f"{s['explain'] / s['stock']:.2f} | {rest / s['stock']:.2f} | {100 * rest / s['explain']:.0f} %"
         lines.append(f"| {method} | {num_detections} | {'all' if panels else '--panels 0'} | {shares} |")
-    rates = {n: data_set.images_per_second(ROOT, n, 20) for n in (1, 2)}
+    rates = {n: data_set.images_per_second(ROOT, n, 14) for n in (1, 2)}
     plot(args.output / "processes.png", {"--eval-only": rates}, "processes, one thread each", "images / s", log=False)
     text = f"Two processes: {rates[2] / rates[1]:.2f} x the images per second of one ({rates[1]:.2f} / s)."
     return "\n".join(lines) + f"\n\n{text}\n"
