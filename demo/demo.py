@@ -122,11 +122,12 @@ def run_video(explainer: DefaultExplainer, video: cv2.VideoCapture, args: argpar
     try:
         if args.output is not None:
             return write_video(Path(args.output), pictures, video.get(cv2.CAP_PROP_FPS) or 25.0)
-        shown = 0
-        for shown, picture in enumerate(pictures, 1):
+        any_shown = False
+        for picture in pictures:
+            any_shown = True
             if not show_in_window(picture, wait=1):
                 break
-        if not shown:
+        if not any_shown:
             raise ValueError("The camera or video has no picture: does another program use it?")
         return 0
     finally:
