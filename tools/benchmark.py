@@ -25,7 +25,7 @@ def parse_args() -> argparse.Namespace:
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, help="parts to run (default: all)")
-    parser.add_argument("--repeats", type=int, default=3, help="interleaved rounds (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=2, help="interleaved rounds (default: %(default)s)")
     parser.add_argument("--num-masks", type=int, default=40, help="masks of a round of D-RISE (default: %(default)s)")
     parser.add_argument("--no-memory", action="store_true", help="leave out peak memory, which takes minutes")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
