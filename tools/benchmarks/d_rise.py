@@ -5,18 +5,15 @@ from typing import Callable, Dict, Iterable, List, NamedTuple, Optional
 
 import numpy as np
 import torch
-from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.config import get_cfg
-from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 
-from d2_saliency import BlackBox, add_saliency_config, explainable
+from d2_saliency import BlackBox, explainable
 from d2_saliency.engine.image_io import read_image
 from d2_saliency.modeling.masks import grid_masks, random_grids
 from d2_saliency.modeling.meta_arch.build import as_generic
 from d2_saliency.modeling.saliency_heads import DRISE
 
-from .detector import Stopwatch, detect
+from .detector import Stopwatch, build_bundled, detect
 from .measure import Measure, agreement, peak_memory
 
 GRID, P, BATCH = 16, 0.5, 4
@@ -32,12 +29,7 @@ class Scene(NamedTuple):
 
 
 def build_scene(root, device: str) -> Scene:
-    cfg = get_cfg()
-    add_saliency_config(cfg)
-    cfg.merge_from_file(str(root / "configs" / "demo" / "retinanet_planted.yaml"))
-    cfg.MODEL.DEVICE = device
-    stock = build_model(cfg).eval()
-    DetectionCheckpointer(stock).load(str(root / cfg.MODEL.WEIGHTS))
+    _, stock = build_bundled("retinanet_planted", device, root)
     shown = read_image(root / "demo" / "images" / "planted_0009.png")
     inputs = {"image": torch.from_numpy(shown.transpose(2, 0, 1).copy()).float().to(device)}
     found = detect(stock, inputs)[0]["instances"]

@@ -55,14 +55,20 @@ def build_bench(device: str, image_size: Tuple[int, int]) -> Bench:
     return Bench(cfg, stock, {"image": (torch.rand(3, *image_size) * 255).to(device)})
 
 
-def build_mosaic(device: str, root: Path) -> Bench:
-    """A trained model and small objects in a large image: the bundled Faster R-CNN on many scenes in one."""
+def build_bundled(name: str, device: str, root: Path) -> Tuple[CfgNode, nn.Module]:
+    """The config of a bundled detector, and the stock model with its weights."""
     cfg = get_cfg()
     add_saliency_config(cfg)
-    cfg.merge_from_file(str(root / "configs" / "demo" / "faster_rcnn_planted.yaml"))
+    cfg.merge_from_file(str(root / "configs" / "demo" / f"{name}.yaml"))
     cfg.MODEL.DEVICE = device
     stock = build_model(cfg).eval()
     DetectionCheckpointer(stock).load(str(root / cfg.MODEL.WEIGHTS))
+    return cfg, stock
+
+
+def build_mosaic(device: str, root: Path) -> Bench:
+    """A trained model and small objects in a large image: the bundled Faster R-CNN on many scenes in one."""
+    cfg, stock = build_bundled("faster_rcnn_planted", device, root)
     scenes = [read_image(path) for path in sorted((root / "demo" / "images").glob("planted_*.png"))]
     height, width = (min(scene.shape[axis] for scene in scenes) for axis in (0, 1))
     num_rows, num_columns = (-(-MOSAIC_SIDE // side) for side in (height, width))
