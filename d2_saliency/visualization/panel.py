@@ -68,9 +68,11 @@ def draw_panel(
     size = _shown_size(height, width)
     picture = cv2.resize(image_bgr, size[::-1], interpolation=cv2.INTER_AREA)[:, :, ::-1]
     fields = saliency_fields(detection)
-    maps = [field.resize(*size)[0] for field in fields]
-    if resized_map is not None:
-        maps[0] = F.interpolate(resized_map[None].float(), size, mode="bilinear", antialias=True)[0].cpu()
+    if resized_map is None:
+        five = fields[0].resize(*size)[0]
+    else:
+        five = F.interpolate(resized_map[None].float(), size, mode="bilinear", antialias=True)[0].cpu()
+    maps = [five, *(field.resize(*size)[0] for field in fields[1:])]
     outputs = [output for field in fields for output in field.outputs]
     peaks = torch.cat([field.peaks[0] for field in fields]).tolist()
     box = detection.pred_boxes.tensor[0].numpy() * np.array([size[1] / width, size[0] / height] * 2)
