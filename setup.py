@@ -2,8 +2,9 @@
 """
 d2_saliency: explanations for Detectron2's detectors.
 
-Detectron2 is not in install_requires on purpose: the index does not have it under its own name, so pip could
-not install it. tools/install_detectron2.py (run by ``make setup``) does where it is missing.
+Detectron2 is not in install_requires on purpose: the index does not have it under its own name, so
+pip could not install it. tools/install_detectron2.py (run by ``make setup``) does where it is
+missing.
 """
 
 import os
@@ -14,14 +15,16 @@ from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
 
-# Four wheels bring cv2 (opencv-python, opencv-contrib-python, both also -headless) and overwrite each other's
-# files. The headless one runs on servers without libGL. ``make setup`` names the one that is there already
-# and works, so that it stays.
+# Four wheels bring cv2 (opencv-python, opencv-contrib-python, both also -headless) and overwrite
+# each other's files. The headless one runs on servers without libGL. ``make setup`` names the one
+# that is there already and works, so that it stays.
 OPENCV = os.environ.get("D2_SALIENCY_OPENCV") or "opencv-python-headless>=4.6"
 
 
 def get_version() -> str:
-    """The version, read from the package without importing it (that would need torch and Detectron2)."""
+    """
+    The version, read from the package without importing it (that would need torch and Detectron2).
+    """
     text = (ROOT / "d2_saliency" / "__init__.py").read_text(encoding="utf-8")
     return re.search(r'^__version__ = "(.+)"$', text, re.MULTILINE).group(1)
 
@@ -34,7 +37,8 @@ def get_long_description() -> str:
 setup(
     name="d2_saliency",
     version=get_version(),
-    description="Saliency maps for each of the five outputs (class, box) of Detectron2's detections",
+    description="Saliency maps for each of the five outputs (class, box) of Detectron2's "
+    "detections",
     long_description=get_long_description(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
@@ -58,7 +62,8 @@ setup(
     extras_require={
         # demo/app.py
         "web": ["gradio>=6.0"],
-        # other libraries that the benchmarks and tests/peers compare with; grad-cam before 1.5.7 brings another OpenCV
+        # other libraries that the benchmarks and tests/peers compare with; grad-cam before 1.5.7
+        # brings another OpenCV
         "peers": ["captum>=0.6", "grad-cam>=1.5.7", "scikit-learn>=1.0", "xaitk-saliency>=0.7"],
         # make test, make quality, make types, make coverage
         "dev": [

@@ -1,8 +1,12 @@
-"""d2_saliency: five saliency maps (class, x_min, y_min, x_max, y_max) for each of a Detectron2 model's detections."""
+"""
+d2_saliency: five saliency maps (class, x_min, y_min, x_max, y_max) for each of a Detectron2 model's
+detections.
+"""
 
 import warnings
 
-# Detectron2 and fvcore use parts of torch that newer versions warn of; that is not the user's to read.
+# Detectron2 and fvcore use parts of torch that newer versions warn of; that is not the user's to
+# read.
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", FutureWarning)
     import detectron2.modeling  # noqa: F401

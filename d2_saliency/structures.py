@@ -15,20 +15,24 @@ MASK_OUTPUTS = ("mask",)
 
 class SaliencyMaps:
     """
-    Five saliency maps for each of N detections of one image, at the resolution at which the method made them.
+    Five saliency maps for each of N detections of one image, at the resolution at which the method
+    made them.
 
-    As :class:`detectron2.structures.ROIMasks` does for masks, this keeps small maps small until someone looks:
-    100 detections x 5 maps at 800x1333 would take 2.1 GB. It is a field of ``Instances`` (``pred_saliency``), so it
-    supports indexing, ``len``, ``to`` and ``cat`` as such fields must.
+    As :class:`detectron2.structures.ROIMasks` does for masks, this keeps small maps small until
+    someone looks: 100 detections x 5 maps at 800x1333 would take 2.1 GB. It is a field of
+    ``Instances`` (``pred_saliency``), so it supports indexing, ``len``, ``to`` and ``cat`` as such
+    fields must.
 
     Attributes:
-        maps (list[Tensor]): N float32 tensors of shape (5, h_i, w_i), values >= 0, one map per entry of ``outputs``.
-            A detection that was not explained (see ``explained``) has an empty map of shape (5, 0, 0).
-        regions (Tensor): shape (N, 4), the (x0, y0, x1, y1) area in pixels of the network input that each map covers;
-            outside of it the map is zero. It may exceed the image, as the cells of a feature map of a padded image do.
+        maps (list[Tensor]): N float32 tensors of shape (5, h_i, w_i), values >= 0, one map per
+            entry of ``outputs``. A detection that was not explained (see ``explained``) has an
+            empty map of shape (5, 0, 0).
+        regions (Tensor): shape (N, 4), the (x0, y0, x1, y1) area in pixels of the network input
+            that each map covers; outside of it the map is zero. It may exceed the image, as the
+            cells of a feature map of a padded image do.
         image_size (tuple[int, int]): (height, width) of the network input without padding.
-        outputs (tuple[str, ...]): what the maps of a detection explain: ``OUTPUTS``, or ``MASK_OUTPUTS`` in the
-            field ``pred_mask_saliency``, which has one map instead of five.
+        outputs (tuple[str, ...]): what the maps of a detection explain: ``OUTPUTS``, or
+            ``MASK_OUTPUTS`` in the field ``pred_mask_saliency``, which has one map instead of five.
     """
 
     def __init__(
@@ -47,7 +51,8 @@ class SaliencyMaps:
         for m in self.maps:
             if m.dim() != 3 or len(m) != len(self.outputs):
                 raise ValueError(
-                    f"A saliency map has shape ({len(self.outputs)}, h, w), one map for each of {self.outputs}; got "
+                    f"A saliency map has shape ({len(self.outputs)}, h, w), one map for each of "
+                    f"{self.outputs}; got "
                     f"{tuple(m.shape)}."
                 )
 
@@ -63,24 +68,35 @@ class SaliencyMaps:
 
     @property
     def explained(self) -> Tensor:
-        """Bool tensor (N,): False where a detection has no maps (below the score threshold or beyond the limit)."""
-        return torch.tensor([m.numel() > 0 for m in self.maps], dtype=torch.bool, device=self.device)
+        """
+        Bool tensor (N,): False where a detection has no maps (below the score threshold or beyond
+        the limit).
+        """
+        return torch.tensor(
+            [m.numel() > 0 for m in self.maps], dtype=torch.bool, device=self.device
+        )
 
     @property
     def peaks(self) -> Tensor:
         """Largest value of each map, shape (N, 5). 0 marks a map that is zero everywhere."""
-        values = [m.amax((-2, -1)) if m.numel() else m.new_zeros(len(self.outputs)) for m in self.maps]
-        return torch.stack(values) if values else torch.zeros(0, len(self.outputs), device=self.device)
+        values = [
+            m.amax((-2, -1)) if m.numel() else m.new_zeros(len(self.outputs)) for m in self.maps
+        ]
+        return (
+            torch.stack(values) if values else torch.zeros(0, len(self.outputs), device=self.device)
+        )
 
     def resize(self, height: int, width: int) -> Tensor:
         """
-        Maps aligned with an image of ``height`` x ``width`` pixels that shows what the network input shows.
+        Maps aligned with an image of ``height`` x ``width`` pixels that shows what the network
+        input shows.
 
-        Bilinear, with anti-aliasing where a map shrinks. The un-padded area of the network input is laid onto the
-        whole output, so padding never shifts a map.
+        Bilinear, with anti-aliasing where a map shrinks. The un-padded area of the network input is
+        laid onto the whole output, so padding never shifts a map.
 
         Returns:
-            Tensor: (N, 5, height, width), float32, >= 0; zeros for detections that were not explained.
+            Tensor: (N, 5, height, width), float32, >= 0; zeros for detections that were not
+                explained.
         """
         scale = (height / self.image_size[0], width / self.image_size[1])
         out = torch.zeros(len(self), len(self.outputs), height, width, device=self.device)
@@ -99,19 +115,30 @@ class SaliencyMaps:
         return len(self.maps)
 
     def __getitem__(self, item) -> "SaliencyMaps":
-        """Select detections by an int, a slice, a bool mask or an index tensor, as for ``Instances``."""
+        """
+        Select detections by an int, a slice, a bool mask or an index tensor, as for ``Instances``.
+        """
         if isinstance(item, int):
             item = slice(item, None if item == -1 else item + 1)
         index = torch.arange(len(self), device=self.device)[item].tolist()
-        return SaliencyMaps([self.maps[i] for i in index], self.regions[index], self.image_size, self.outputs)
+        return SaliencyMaps(
+            [self.maps[i] for i in index], self.regions[index], self.image_size, self.outputs
+        )
 
     def __repr__(self) -> str:
         sizes = sorted({tuple(m.shape[-2:]) for m in self.maps})
-        return f"SaliencyMaps(num_instances={len(self)}, sizes={sizes}, image_size={self.image_size})"
+        return (
+            f"SaliencyMaps(num_instances={len(self)}, sizes={sizes}, image_size={self.image_size})"
+        )
 
     def _repr_png_(self) -> Optional[bytes]:
-        """What Jupyter shows: the maps of the first detections. ``visualization.show`` lays them on their picture."""
-        from .visualization.notebook import maps_png  # not at the top: pictures are made of maps, not maps of pictures
+        """
+        What Jupyter shows: the maps of the first detections. ``visualization.show`` lays them on
+        their picture.
+        """
+        from .visualization.notebook import (
+            maps_png,
+        )  # not at the top: pictures are made of maps, not maps of pictures
 
         return maps_png(self)
 
@@ -119,30 +146,49 @@ class SaliencyMaps:
     def cat(maps_list: Sequence["SaliencyMaps"]) -> "SaliencyMaps":
         """Concatenate the maps of detections of one image."""
         if len({m.image_size for m in maps_list}) != 1:
-            raise ValueError(f"Only maps of one image can be joined, got sizes {[m.image_size for m in maps_list]}.")
+            raise ValueError(
+                "Only maps of one image can be joined, got sizes "
+                f"{[m.image_size for m in maps_list]}."
+            )
         first, regions = maps_list[0], torch.cat([m.regions for m in maps_list])
-        return SaliencyMaps([m for part in maps_list for m in part.maps], regions, first.image_size, first.outputs)
+        return SaliencyMaps(
+            [m for part in maps_list for m in part.maps], regions, first.image_size, first.outputs
+        )
 
     @staticmethod
     def unexplained(
-        num_instances: int, image_size: Tuple[int, int], device="cpu", outputs: Sequence[str] = OUTPUTS
+        num_instances: int,
+        image_size: Tuple[int, int],
+        device="cpu",
+        outputs: Sequence[str] = OUTPUTS,
     ) -> "SaliencyMaps":
         """The field of detections for which no map was asked."""
         empty = torch.zeros(num_instances, len(outputs), 0, 0, device=device)
-        return SaliencyMaps(empty, torch.zeros(num_instances, 4, device=device), image_size, outputs)
+        return SaliencyMaps(
+            empty, torch.zeros(num_instances, 4, device=device), image_size, outputs
+        )
 
 
 def saliency_fields(instances: Instances) -> List[SaliencyMaps]:
-    """All that explains some detections: pred_saliency, and pred_mask_saliency where MASK_OUTPUT asked for it."""
-    return [instances.get(name) for name in ("pred_saliency", "pred_mask_saliency") if instances.has(name)]
+    """
+    All that explains some detections: pred_saliency, and pred_mask_saliency where MASK_OUTPUT asked
+    for it.
+    """
+    return [
+        instances.get(name)
+        for name in ("pred_saliency", "pred_mask_saliency")
+        if instances.has(name)
+    ]
 
 
 def _resampling_matrix(num_pixels: int, num_cells: int, start: float, stop: float) -> Tensor:
     """
-    Linear resampling of ``num_cells`` equal cells, which cover [start, stop) of a line of ``num_pixels`` pixels.
+    Linear resampling of ``num_cells`` equal cells, which cover [start, stop) of a line of
+    ``num_pixels`` pixels.
 
-    A pixel reads the cells around its centre with a triangular kernel as wide as the larger of cell and pixel (so
-    magnification is bilinear and minification does not alias); pixels with their centre outside read nothing.
+    A pixel reads the cells around its centre with a triangular kernel as wide as the larger of cell
+    and pixel (so magnification is bilinear and minification does not alias); pixels with their
+    centre outside read nothing.
 
     Returns:
         Tensor: (num_pixels, num_cells), rows sum to 1 inside and to 0 outside.
@@ -151,5 +197,7 @@ def _resampling_matrix(num_pixels: int, num_cells: int, start: float, stop: floa
     cell = (stop - start) / num_cells
     position = (centre - start) / cell - 0.5  # in cells, 0 = the centre of the first cell
     support = max(1.0, 1.0 / cell)
-    weight = (1 - (position.clamp(0, num_cells - 1) - torch.arange(num_cells)).abs() / support).clamp(min=0)
+    weight = (
+        1 - (position.clamp(0, num_cells - 1) - torch.arange(num_cells)).abs() / support
+    ).clamp(min=0)
     return (weight / weight.sum(1, keepdim=True) * ((centre > start) & (centre < stop))).float()

@@ -1,4 +1,7 @@
-"""Detectors to test and measure with: one whose gradients are known in closed form, and random ones that detect."""
+"""
+Detectors to test and measure with: one whose gradients are known in closed form, and random ones
+that detect.
+"""
 
 from typing import Dict, List, Optional
 
@@ -15,8 +18,9 @@ class ToyDetector(nn.Module):
         logit_i  = <class_weight_i, x>,          score_i = sigmoid(logit_i)
         box_i    = anchor_i + <box_weight_i, x>  for each of its four coordinates
 
-    so that d logit_i / dx = class_weight_i, d score_i / dx = score_i (1 - score_i) class_weight_i and
-    d box_i / dx = box_weight_i. It detects the objects with a score above ``score_thresh``, the best first.
+    so that d logit_i / dx = class_weight_i, d score_i / dx = score_i (1 - score_i) class_weight_i
+    and d box_i / dx = box_weight_i. It detects the objects with a score above ``score_thresh``, the
+    best first.
 
     Args:
         anchors: (K, 4), pixels.
@@ -24,28 +28,45 @@ class ToyDetector(nn.Module):
         box_weights: (K, 4, C, H, W).
     """
 
-    def __init__(self, anchors: Tensor, class_weights: Tensor, box_weights: Tensor, score_thresh: float = 0.05):
+    def __init__(
+        self,
+        anchors: Tensor,
+        class_weights: Tensor,
+        box_weights: Tensor,
+        score_thresh: float = 0.05,
+    ):
         super().__init__()
         self.class_weights = nn.Parameter(class_weights)
         self.box_weights = nn.Parameter(box_weights)
         self.register_buffer("anchors", anchors)
-        self.features = nn.Identity()  # x as a feature map (1, C, H, W): the layer "features" for CAM methods
+        self.features = (
+            nn.Identity()
+        )  # x as a feature map (1, C, H, W): the layer "features" for CAM methods
         self.score_thresh = score_thresh
 
     @staticmethod
-    def random(num_objects: int = 3, height: int = 24, width: int = 32, seed: int = 1234) -> "ToyDetector":
-        """Objects side by side, with weights small enough that noise moves boxes by a few pixels."""
+    def random(
+        num_objects: int = 3, height: int = 24, width: int = 32, seed: int = 1234
+    ) -> "ToyDetector":
+        """
+        Objects side by side, with weights small enough that noise moves boxes by a few pixels.
+        """
         generator = torch.Generator().manual_seed(seed)
         x0 = torch.linspace(0, width * (num_objects - 1) / num_objects, num_objects) + 1
         side = torch.full((num_objects,), width / num_objects - 2)
-        anchors = torch.stack([x0, torch.full_like(x0, 4.0), x0 + side, torch.full_like(x0, height - 4.0)], dim=1)
+        anchors = torch.stack(
+            [x0, torch.full_like(x0, 4.0), x0 + side, torch.full_like(x0, height - 4.0)], dim=1
+        )
         shape = (3, height, width)
         class_weights = torch.randn(num_objects, *shape, generator=generator) * 2e-5
         box_weights = torch.randn(num_objects, 4, *shape, generator=generator) * 1e-4
         return ToyDetector(anchors, class_weights, box_weights).eval()
 
     def forward(self, batched_inputs: List[Dict]) -> List[Dict]:
-        return [{"instances": self._detect(self.features(x["image"].float()[None])[0])} for x in batched_inputs]
+        return [
+            {"instances": self._detect(self.features(x["image"].float()[None])[0])}
+            for x in batched_inputs
+        ]
 
     def _detect(self, image: Tensor) -> Instances:
         scores = (self.class_weights * image).sum((1, 2, 3)).sigmoid()
@@ -53,7 +74,10 @@ class ToyDetector(nn.Module):
         order = scores.argsort(descending=True)
         order = order[scores[order] > self.score_thresh]
         return Instances(
-            tuple(image.shape[-2:]), pred_boxes=Boxes(boxes[order]), scores=scores[order], pred_classes=order
+            tuple(image.shape[-2:]),
+            pred_boxes=Boxes(boxes[order]),
+            scores=scores[order],
+            pred_classes=order,
         )
 
 
@@ -67,7 +91,13 @@ def calibrate(model: nn.Module, batched_input: Optional[Dict] = None) -> None:
         model: a detector with Detectron2's names of layers.
         batched_input: what it runs on; default: an image of noise.
     """
-    spread = {"objectness_logits": 1.0, "anchor_deltas": 0.3, "cls_score": 1.0, "bbox_pred": 4.0, "ctrness": 1.0}
+    spread = {
+        "objectness_logits": 1.0,
+        "anchor_deltas": 0.3,
+        "cls_score": 1.0,
+        "bbox_pred": 4.0,
+        "ctrness": 1.0,
+    }
     spread["score_lowres"] = 1.0  # keypoints
     if isinstance(model, RetinaNet):  # in sides of the anchor; R-CNN divides by 5 and 10
         spread["bbox_pred"] = 0.5

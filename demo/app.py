@@ -26,17 +26,20 @@ from d2_saliency.engine.defaults import setup_terminal
 from d2_saliency.modeling import method_names
 
 INTRO = """# Why did the detector see that, there?
-Choose an image and **click a detection**: five maps show which pixels its class and each side of its box rest on.
-The bundled detectors know the bundled scenes only; on photos they find little, and what they say is wrong."""
-WHY_NOT = """**Why not here?** Drag a box in the picture, from corner to corner, and choose a class: the maps
-show what speaks for that class in that box, whether the detector found it or not."""
+Choose an image and **click a detection**: five maps show which pixels its class and each side of
+its box rest on. The bundled detectors know the bundled scenes only; on photos they find little, and
+what they say is wrong."""
+WHY_NOT = """**Why not here?** Drag a box in the picture, from corner to corner, and choose a class:
+the maps show what speaks for that class in that box, whether the detector found it or not."""
 HINT = "Click a detection, or drag a box."
 CSS = """#maps figure { margin: 0 0 14px; overflow-x: auto; }
 #maps img { width: 100%; min-width: 900px; max-width: none; }
 #picture img { cursor: crosshair; touch-action: none; user-select: none; }
 .gradio-container { max-width: 1500px !important; }"""
 DRAW_BOX = Path(__file__).with_name("draw_box.js")
-FONTS = dict(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])  # none from the network
+FONTS = dict(
+    font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+)  # none from the network
 ONE_AT_A_TIME = dict(concurrency_id="models", concurrency_limit=1, api_visibility="private")
 PRIVATE = dict(api_visibility="private")
 
@@ -60,23 +63,41 @@ def _images() -> SimpleNamespace:
     scenes = [str(path) for path in bundled_images()]
     return SimpleNamespace(
         gallery=gr.Gallery(
-            scenes, show_label=False, columns=5, height=150, allow_preview=False, elem_id="bundled", buttons=[]
+            scenes,
+            show_label=False,
+            columns=5,
+            height=150,
+            allow_preview=False,
+            elem_id="bundled",
+            buttons=[],
         ),
         upload=gr.UploadButton("Upload a photo", file_types=["image"], size="sm", elem_id="upload"),
-        picture=gr.Image(show_label=False, interactive=False, type="pil", elem_id="picture", buttons=[]),
+        picture=gr.Image(
+            show_label=False, interactive=False, type="pil", elem_id="picture", buttons=[]
+        ),
         drawn=gr.HTML(HINT, js_on_load=DRAW_BOX.read_text(encoding="utf-8")),
     )
 
 
 def _choices(detectors: List[str]) -> SimpleNamespace:
     ui = SimpleNamespace()
-    ui.detector = gr.Dropdown(detectors, value="faster_rcnn_planted", label="Detector", elem_id="detector")
+    ui.detector = gr.Dropdown(
+        detectors, value="faster_rcnn_planted", label="Detector", elem_id="detector"
+    )
     with gr.Row():
         ui.method = gr.Dropdown(method_names(), value="ODAM", label="Method", elem_id="method")
-        ui.other = gr.Dropdown([NO_METHOD, *method_names()], value=NO_METHOD, label="Compare with", elem_id="other")
-    about = "score; the logit before it; or the contrast to other classes: why this one and no other"
+        ui.other = gr.Dropdown(
+            [NO_METHOD, *method_names()], value=NO_METHOD, label="Compare with", elem_id="other"
+        )
+    about = (
+        "score; the logit before it; or the contrast to other classes: why this one and no other"
+    )
     ui.target = gr.Dropdown(
-        list(CLASS_TARGETS), value="score", label="The class map explains", info=about, elem_id="class-target"
+        list(CLASS_TARGETS),
+        value="score",
+        label="The class map explains",
+        info=about,
+        elem_id="class-target",
     )
     ui.found = gr.Radio([], label="Detections, best first", elem_id="detections")
     gr.Markdown(WHY_NOT)
@@ -93,11 +114,22 @@ def _choices(detectors: List[str]) -> SimpleNamespace:
 def _wire(page: gr.Blocks, events: Events, ui: SimpleNamespace) -> None:
     """Say what happens at each click."""
     session, ways = ui.session, [ui.method, ui.other, ui.target]
-    find = dict(fn=events.find, inputs=[session, ui.detector], outputs=[ui.picture, ui.found, ui.label])
+    find = dict(
+        fn=events.find, inputs=[session, ui.detector], outputs=[ui.picture, ui.found, ui.label]
+    )
     find.update(ONE_AT_A_TIME)
-    show = dict(fn=events.show, inputs=[session, ui.detector, *ways, ui.found], outputs=[ui.picture, ui.maps])
+    show = dict(
+        fn=events.show,
+        inputs=[session, ui.detector, *ways, ui.found],
+        outputs=[ui.picture, ui.maps],
+    )
     show.update(ONE_AT_A_TIME, show_progress_on=ui.maps)
-    asked = dict(fn=events.why_not, inputs=[session, ui.detector, *ways, ui.label], outputs=ui.maps, **ONE_AT_A_TIME)
+    asked = dict(
+        fn=events.why_not,
+        inputs=[session, ui.detector, *ways, ui.label],
+        outputs=ui.maps,
+        **ONE_AT_A_TIME,
+    )
     jobs = [
         page.load(open_bundled, None, session, **PRIVATE).then(**find),
         ui.gallery.select(events.choose, None, session, **PRIVATE).then(**find),
@@ -113,13 +145,19 @@ def _wire(page: gr.Blocks, events: Events, ui: SimpleNamespace) -> None:
     page.unload(events.leave)
     # The browser downloads what the hidden button holds; there is nothing in it before.
     made = ui.download.click(events.bundle, session, ui.bundle, **ONE_AT_A_TIME)
-    made.success(None, js="() => { setTimeout(() => document.querySelector('#bundle').click(), 300) }")
+    made.success(
+        None, js="() => { setTimeout(() => document.querySelector('#bundle').click(), 300) }"
+    )
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 lets others in, e.g. in a container"
+        "--host",
+        default="127.0.0.1",
+        help="address to listen at; 0.0.0.0 lets others in, e.g. in a container",
     )
     parser.add_argument("--port", type=int, default=7860, help="e.g. 8080 (default: %(default)s)")
     args = parser.parse_args()
@@ -131,7 +169,9 @@ def main() -> int:
 
 
 def launch(page: gr.Blocks, host: str, port: int, **options) -> tuple:
-    """Serve the page; nothing of this machine's disk is readable through it but what it made itself."""
+    """
+    Serve the page; nothing of this machine's disk is readable through it but what it made itself.
+    """
     return page.queue(max_size=32).launch(
         server_name=host,
         server_port=port,

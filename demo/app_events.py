@@ -37,21 +37,31 @@ from d2_saliency.visualization import draw_panel
 ROOT = Path(__file__).resolve().parents[1]
 SHOWN_SIDE = 1024  # pixels of the longer side of the picture to click
 NO_METHOD = "no other"
-PROGRESS_SECONDS = 0.2  # a model may run a hundred times a second; a browser that shows each is too busy for a click
+# A model may run a hundred times a second; a browser that shows each is too busy for a click.
+PROGRESS_SECONDS = 0.2
 PROGRESS = gr.Progress()  # gradio gives each call one of its own in the place of such a default
 
 
 class Events:
-    """What the page's buttons do. Visitors' images and maps are in their :class:`Session`, never here."""
+    """
+    What the page's buttons do. Visitors' images and maps are in their :class:`Session`, never here.
+    """
 
     def __init__(self):
         configs = sorted((ROOT / "configs" / "demo").glob("[!B]*.yaml"))
         weights = ROOT / "demo" / "weights"
-        self.detectors = {c.stem: Detector(c) for c in configs if (weights / f"{c.stem}.pth").is_file()}
-        self.jobs: Dict[str, threading.Event] = {}  # of each visitor: set to stop what is being computed
+        self.detectors = {
+            c.stem: Detector(c) for c in configs if (weights / f"{c.stem}.pth").is_file()
+        }
+        self.jobs: Dict[
+            str, threading.Event
+        ] = {}  # of each visitor: set to stop what is being computed
 
     def watch(self, request: gr.Request, progress: gr.Progress) -> Callable[[str], None]:
-        """A function to call at each pass of a model: shows progress, and ends the work of a visitor who cancelled."""
+        """
+        A function to call at each pass of a model: shows progress, and ends the work of a visitor
+        who cancelled.
+        """
         stop = self.jobs[request.session_hash] = threading.Event()
         count, last = 0, -math.inf
 
@@ -62,7 +72,9 @@ class Events:
             count += 1
             if time.monotonic() - last > PROGRESS_SECONDS:
                 last = time.monotonic()
-                progress((count, None), unit=f"passes of the model ({what})")  # how many there will be, nobody knows
+                progress(
+                    (count, None), unit=f"passes of the model ({what})"
+                )  # how many there will be, nobody knows
 
         return on_pass
 
@@ -91,10 +103,16 @@ class Events:
             return None, gr.Radio([], value=None), gr.Dropdown([], value=None)
         with messages():
             detector = self.detectors[name]
-            found = detect(detector, session, name, partial(self.watch(request, progress), "detecting"))
+            found = detect(
+                detector, session, name, partial(self.watch(request, progress), "detecting")
+            )
             names = detector.explainer.class_names
         choices = [(f"{i + 1}: {_title(found, i, names)}", i) for i in range(len(found))]
-        return _picture(session, name, None), gr.Radio(choices, value=None), gr.Dropdown(names or [], value=None)
+        return (
+            _picture(session, name, None),
+            gr.Radio(choices, value=None),
+            gr.Dropdown(names or [], value=None),
+        )
 
     def show(
         self, session, name, method, other, target, index, request: gr.Request, progress=PROGRESS
@@ -110,7 +128,9 @@ class Events:
                 figures.append(self._figure(session, name, chosen, found, int(index)))
         return _picture(session, name, int(index)), "".join(figures)
 
-    def why_not(self, session, name, method, other, target, label, request: gr.Request, progress=PROGRESS) -> str:
+    def why_not(
+        self, session, name, method, other, target, label, request: gr.Request, progress=PROGRESS
+    ) -> str:
         """The maps of a box that the visitor drew, by one or two methods."""
         if session is None or session.box is None or label is None:
             raise gr.Error("Drag a box in the picture, from corner to corner, and choose a class.")
@@ -123,8 +143,12 @@ class Events:
                 figures.append(self._figure(session, name, f"{chosen}: {label}, {note}", found, 0))
         return "".join(figures)
 
-    def draw(self, session: Optional[Session], name: str, index: Optional[int], event: gr.EventData):
-        """A box that was dragged in the picture (draw_box.js): four shares of its width and height."""
+    def draw(
+        self, session: Optional[Session], name: str, index: Optional[int], event: gr.EventData
+    ):
+        """
+        A box that was dragged in the picture (draw_box.js): four shares of its width and height.
+        """
         if session is None or name not in session.detections:
             return gr.skip()
         with messages():
@@ -138,7 +162,11 @@ class Events:
         scale = max(session.image.shape[:2]) / max(_shown_size(session.image))
         x, y = ((v + 0.5) * scale for v in event.index)
         boxes = session.detections[name].pred_boxes
-        inside = [i for i, (x0, y0, x1, y1) in enumerate(boxes.tensor.tolist()) if x0 <= x <= x1 and y0 <= y <= y1]
+        inside = [
+            i
+            for i, (x0, y0, x1, y1) in enumerate(boxes.tensor.tolist())
+            if x0 <= x <= x1 and y0 <= y <= y1
+        ]
         index = min(inside, key=lambda i: float(boxes.area()[i]), default=None)
         return gr.skip() if index is None else index
 
@@ -146,7 +174,13 @@ class Events:
         if session is None or not session.explained:
             raise gr.Error("There is nothing to download yet: click a detection first.")
         with messages():
-            return str(write_bundle(self.detectors, session, Path(tempfile.mkdtemp(dir=os.environ["GRADIO_TEMP_DIR"]))))
+            return str(
+                write_bundle(
+                    self.detectors,
+                    session,
+                    Path(tempfile.mkdtemp(dir=os.environ["GRADIO_TEMP_DIR"])),
+                )
+            )
 
     def _figure(self, session: Session, name: str, title: str, instances: Instances, i: int) -> str:
         panel = draw_panel(session.image, instances, i, self.detectors[name].explainer.class_names)
@@ -154,7 +188,8 @@ class Events:
         Image.fromarray(panel).save(data, "JPEG", quality=92, subsampling=0)
         # In the page itself: what the server keeps in files, others could ask for.
         source = "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()
-        return f'<figure><figcaption>{html.escape(title)}</figcaption><img src="{source}" alt="five maps"></figure>'
+        caption = f"<figcaption>{html.escape(title)}</figcaption>"
+        return f'<figure>{caption}<img src="{source}" alt="five maps"></figure>'
 
 
 @contextmanager
@@ -164,8 +199,14 @@ def messages() -> Iterator[None]:
         yield
     except Cancelled as e:
         raise gr.Error("Cancelled.", duration=3) from e
-    except (ValueError, RuntimeError, MemoryError) as e:  # of inputs and methods: they say what to do
-        raise gr.Error(html.escape(" ".join(str(e).split()) or "Out of memory: choose a smaller image.")) from e
+    except (
+        ValueError,
+        RuntimeError,
+        MemoryError,
+    ) as e:  # of inputs and methods: they say what to do
+        raise gr.Error(
+            html.escape(" ".join(str(e).split()) or "Out of memory: choose a smaller image.")
+        ) from e
 
 
 def bundled_images() -> List[Path]:
@@ -186,7 +227,10 @@ def _title(found: Instances, i: int, names: Optional[List[str]]) -> str:
 
 
 def _shown_size(image: np.ndarray) -> Tuple[int, int]:
-    """(height, width) of the picture to click: at most 1024 pixels, small images magnified to half of that."""
+    """
+    (height, width) of the picture to click: at most 1024 pixels, small images magnified to half of
+    that.
+    """
     longer = max(image.shape[:2])
     factor = min(max(longer, SHOWN_SIDE // 2), SHOWN_SIDE) / longer
     return tuple(max(1, round(side * factor)) for side in image.shape[:2])
@@ -195,7 +239,9 @@ def _shown_size(image: np.ndarray) -> Tuple[int, int]:
 def _picture(session: Session, name: str, chosen: Optional[int]) -> Image.Image:
     """The visitor's image with numbered detections and the box that is being drawn."""
     size = _shown_size(session.image)
-    picture = Image.fromarray(cv2.resize(session.image, size[::-1], interpolation=cv2.INTER_AREA)[:, :, ::-1])
+    picture = Image.fromarray(
+        cv2.resize(session.image, size[::-1], interpolation=cv2.INTER_AREA)[:, :, ::-1]
+    )
     scale = max(size) / max(session.image.shape[:2])
     draw = ImageDraw.Draw(picture)
     for i, box in enumerate(session.detections[name].pred_boxes.tensor.tolist()):

@@ -1,4 +1,7 @@
-"""What demo/app.py does for one visitor: their image, what was found in it, and its maps. Nothing here is shared."""
+"""
+What demo/app.py does for one visitor: their image, what was found in it, and its maps. Nothing here
+is shared.
+"""
 
 import shutil
 import threading
@@ -42,7 +45,9 @@ class Detector:
     def explainer(self) -> DefaultExplainer:
         """Built when it is first asked for; hold ``lock``."""
         if self._explainer is None:
-            self._explainer = DefaultExplainer(self.cfg("Gradient", "score"), config_file=str(self.config_file))
+            self._explainer = DefaultExplainer(
+                self.cfg("Gradient", "score"), config_file=str(self.config_file)
+            )
         return self._explainer
 
     def cfg(self, method: str, class_target: str) -> CfgNode:
@@ -56,7 +61,8 @@ class Detector:
     @contextmanager
     def watched(self, on_pass: Callable[[], None]) -> Iterator[DefaultExplainer]:
         """
-        The explainer, for one visitor at a time; ``on_pass`` is called whenever the backbone runs, and may raise.
+        The explainer, for one visitor at a time; ``on_pass`` is called whenever the backbone runs,
+        and may raise.
 
         That is before each forward pass, and in each backward pass that goes through the backbone.
         """
@@ -110,7 +116,9 @@ def read_upload(path: str) -> np.ndarray:
         ImageError: it is too large, or not an image; the message does not name the server's files.
     """
     if Path(path).stat().st_size > MAX_BYTES:
-        raise ImageError(f"The file is larger than {MAX_BYTES // 2**20} MB: make the image smaller first.")
+        raise ImageError(
+            f"The file is larger than {MAX_BYTES // 2**20} MB: make the image smaller first."
+        )
     try:
         with Image.open(path) as image:  # reads the size alone
             width, height = image.size
@@ -119,7 +127,9 @@ def read_upload(path: str) -> np.ndarray:
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
         width = height = 0  # read_image says why
     if width * height > MAX_PIXELS:
-        raise ImageError(f"The image has more than {MAX_PIXELS // 10**6} million pixels: make it smaller first.")
+        raise ImageError(
+            f"The image has more than {MAX_PIXELS // 10**6} million pixels: make it smaller first."
+        )
     try:
         return read_image(path)
     except ImageError as e:
@@ -131,7 +141,8 @@ def read_box(corners: object, size: Tuple[int, int]) -> Tuple[float, float, floa
     The box that a visitor drew.
 
     Args:
-        corners: what their browser sent: two opposite corners [x, y, x, y], as shares of the image's width and height.
+        corners: what their browser sent: two opposite corners [x, y, x, y], as shares of the
+            image's width and height.
         size: (height, width) of the image in pixels.
 
     Returns:
@@ -149,7 +160,9 @@ def read_box(corners: object, size: Tuple[int, int]) -> Tuple[float, float, floa
     return tuple((np.sort(shares.clip(0, 1).reshape(2, 2), axis=0) * size[::-1]).flatten().tolist())
 
 
-def detect(detector: Detector, session: Session, name: str, on_pass: Callable[[], None]) -> Instances:
+def detect(
+    detector: Detector, session: Session, name: str, on_pass: Callable[[], None]
+) -> Instances:
     """What the detector finds in the visitor's image and would explain, best scores first."""
     if name not in session.detections:
         with detector.watched(on_pass) as explainer, torch.no_grad():
@@ -160,7 +173,9 @@ def detect(detector: Detector, session: Session, name: str, on_pass: Callable[[]
     return session.detections[name]
 
 
-def explain(detector: Detector, session: Session, key: Tuple[str, str, str], on_pass: Callable[[], None]) -> Instances:
+def explain(
+    detector: Detector, session: Session, key: Tuple[str, str, str], on_pass: Callable[[], None]
+) -> Instances:
     """The maps of all listed detections; ``key`` is (detector, method, class target)."""
     if key not in session.explained:
         with detector.watched(on_pass) as explainer:
@@ -185,7 +200,8 @@ def explain_box(
 
 def write_bundle(detectors: Dict[str, Detector], session: Session, folder: Path) -> Path:
     """
-    Everything that was explained in the visitor's image, as tools/explain_net.py writes it, one folder a detector.
+    Everything that was explained in the visitor's image, as tools/explain_net.py writes it, one
+    folder a detector.
 
     Returns:
         Path: a zip file inside of ``folder``.
@@ -199,11 +215,21 @@ def write_bundle(detectors: Dict[str, Detector], session: Session, folder: Path)
         head = build_saliency_head(cfg)
         num_samples = getattr(head, "num_samples", None)
         weights = detector.explainer.weights
-        run = run_info("demo/app.py", config_text(cfg, cfg), method, head.seed, weights, num_samples, class_target)
+        run = run_info(
+            "demo/app.py",
+            config_text(cfg, cfg),
+            method,
+            head.seed,
+            weights,
+            num_samples,
+            class_target,
+        )
         writer = ResultsWriter(content / f"{name}_{class_target}", run)
         names = detector.explainer.class_names
         writer.add_image("image", "", session.name, session.image, instances, names)
-        save_panels(writer.output_dir / "image" / method, session.image, instances, names, num_samples)
+        save_panels(
+            writer.output_dir / "image" / method, session.image, instances, names, num_samples
+        )
         writers.setdefault(str(writer.output_dir), []).append(writer)
     for group in writers.values():
         finish_results(group)

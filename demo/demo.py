@@ -2,8 +2,9 @@
 """
 Detect and explain objects in images, a video or the webcam, and show or save the pictures.
 
-An image gives a panel for each detection (class and four coordinates), or with --map one picture with that map of
-all detections; a video gives one such picture per frame. tools/explain_net.py keeps the maps and makes a report.
+An image gives a panel for each detection (class and four coordinates), or with --map one picture
+with that map of all detections; a video gives one such picture per frame. tools/explain_net.py
+keeps the maps and makes a report.
 """
 
 import argparse
@@ -47,17 +48,23 @@ def parse_args() -> argparse.Namespace:
         nargs="+",
         metavar="PATH",
         default=[str(ROOT / "demo" / "images")],
-        help="image files, folders, or quoted patterns, e.g. photo.jpg 'photos/*.png' (default: the bundled images)",
+        help="image files, folders, or quoted patterns, e.g. photo.jpg 'photos/*.png' (default: "
+        "the bundled images)",
     )
     source.add_argument("--video-input", metavar="FILE", help="a video, e.g. film.mp4")
-    source.add_argument("--webcam", action="store_true", help="the first camera, until Esc is pressed")
+    source.add_argument(
+        "--webcam", action="store_true", help="the first camera, until Esc is pressed"
+    )
     parser.add_argument(
         "--output",
         metavar="PATH",
-        help="folder for the pictures, or file of the video, e.g. out or film.mp4 (default: show them in a window; "
+        help="folder for the pictures, or file of the video, e.g. out or film.mp4 (default: show "
+        "them in a window; "
         "any key goes on, Esc ends)",
     )
-    parser.add_argument("--map", choices=OUTPUTS, help="show this map of all detections in one picture, e.g. class")
+    parser.add_argument(
+        "--map", choices=OUTPUTS, help="show this map of all detections in one picture, e.g. class"
+    )
     add_explainer_arguments(parser, str(ROOT / "configs" / "demo" / "faster_rcnn_planted.yaml"))
     return parser.parse_args()
 
@@ -105,17 +112,26 @@ def run(args: argparse.Namespace) -> int:
 
 
 def explain(explainer: DefaultExplainer, image: np.ndarray, output: Optional[str]) -> np.ndarray:
-    """Picture (BGR) of an image (BGR): its panels, or one map of all detections; the image if nothing is detected."""
+    """
+    Picture (BGR) of an image (BGR): its panels, or one map of all detections; the image if nothing
+    is detected.
+    """
     instances = explainer(image)["instances"]
     if output is None:
         figure = show(image, instances, explainer.class_names, max_instances=len(instances))
         return image if figure is None else np.asarray(figure.image)[:, :, ::-1]
-    metadata = Metadata(name="demo", thing_classes=explainer.class_names) if explainer.class_names else Metadata()
+    metadata = (
+        Metadata(name="demo", thing_classes=explainer.class_names)
+        if explainer.class_names
+        else Metadata()
+    )
     visualizer = SaliencyVisualizer(image[:, :, ::-1], metadata)
     return visualizer.draw_all_saliency(instances, output).get_image()[:, :, ::-1]
 
 
-def run_video(explainer: DefaultExplainer, video: cv2.VideoCapture, args: argparse.Namespace) -> int:
+def run_video(
+    explainer: DefaultExplainer, video: cv2.VideoCapture, args: argparse.Namespace
+) -> int:
     num_frames = max(int(video.get(cv2.CAP_PROP_FRAME_COUNT)), 0) or None
     pictures = (explain(explainer, frame, args.map or "class") for frame in frames(video))
     pictures = tqdm(pictures, desc="explaining", unit="frame", total=num_frames)
@@ -140,7 +156,10 @@ def open_video(source: Union[int, str]) -> cv2.VideoCapture:
         raise ValueError(f"{name} does not exist: check the path.")
     video = cv2.VideoCapture(source)
     if not video.isOpened():
-        raise ValueError(f"{name} cannot be opened: " + ("is it connected?" if source == 0 else "save it as .mp4."))
+        raise ValueError(
+            f"{name} cannot be opened: "
+            + ("is it connected?" if source == 0 else "save it as .mp4.")
+        )
     return video
 
 
@@ -164,7 +183,8 @@ def write_video(path: Path, pictures: Iterator[np.ndarray], fps: float) -> int:
             writer.write(np.ascontiguousarray(picture))
         if writer is None or not writer.isOpened():
             raise ValueError(
-                f"No frame could be written to {str(path)!r}: name an .mp4 or .avi file, or another video."
+                f"No frame could be written to {str(path)!r}: name an .mp4 or .avi file, or "
+                "another video."
             )
         writer.release()
     return 0
@@ -174,7 +194,9 @@ def check_window() -> None:
     try:
         cv2.namedWindow("d2_saliency", cv2.WINDOW_NORMAL)
     except cv2.error as e:  # opencv-python-headless, or no display
-        raise ValueError("There is no window to show pictures in: save them with --output FOLDER.") from e
+        raise ValueError(
+            "There is no window to show pictures in: save them with --output FOLDER."
+        ) from e
 
 
 def show_in_window(picture: np.ndarray, wait: int) -> bool:

@@ -1,4 +1,7 @@
-"""Shared fixtures: the bundled detectors and images. Each detector is built once and must be left as it was."""
+"""
+Shared fixtures: the bundled detectors and images. Each detector is built once and must be left as
+it was.
+"""
 
 from functools import cache
 from pathlib import Path
@@ -16,7 +19,11 @@ from d2_saliency.modeling.meta_arch import SaliencyFCOS
 from tests.browser import browse, chromium  # noqa: F401  # fixtures; here, so that there is one browser for all tests
 
 ROOT = Path(__file__).resolve().parents[1]
-STOCK = {"SaliencyRCNN": "GeneralizedRCNN", "SaliencyRetinaNet": "RetinaNet", "SaliencyPanopticFPN": "PanopticFPN"}
+STOCK = {
+    "SaliencyRCNN": "GeneralizedRCNN",
+    "SaliencyRetinaNet": "RetinaNet",
+    "SaliencyPanopticFPN": "PanopticFPN",
+}
 
 
 def demo_cfg(name: str):
@@ -50,7 +57,10 @@ def _stock_detector(name: str):
 
 @pytest.fixture
 def stock_detector():
-    """Function: name of a demo config -> the stock Detectron2 model with its bundled weights, in eval mode."""
+    """
+    Function: name of a demo config -> the stock Detectron2 model with its bundled weights, in eval
+    mode.
+    """
     return _stock_detector
 
 

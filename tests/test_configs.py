@@ -1,4 +1,7 @@
-"""Every config that we ship, and the models of the ODSmoothGrad paper, detect exactly what stock Detectron2 detects."""
+"""
+Every config that we ship, and the models of the ODSmoothGrad paper, detect exactly what stock
+Detectron2 detects.
+"""
 
 import pytest
 import torch
@@ -11,8 +14,15 @@ from d2_saliency import add_saliency_config, build_explainable
 from d2_saliency.testing import calibrate
 from tests.conftest import ROOT, build_stock
 
-OURS = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "configs").rglob("*.yaml") if p.name != "Base-planted.yaml")
-PAPER = ["COCO-Detection/faster_rcnn_R_101_FPN_3x.yaml", "COCO-Detection/retinanet_R_101_FPN_3x.yaml"]
+OURS = sorted(
+    str(p.relative_to(ROOT))
+    for p in (ROOT / "configs").rglob("*.yaml")
+    if p.name != "Base-planted.yaml"
+)
+PAPER = [
+    "COCO-Detection/faster_rcnn_R_101_FPN_3x.yaml",
+    "COCO-Detection/retinanet_R_101_FPN_3x.yaml",
+]
 
 
 def load(name):
@@ -51,7 +61,9 @@ def test_detections_and_checkpoint_keys_are_those_of_the_stock_model(name, demo_
         expected, found = (model([x])[0]["instances"] for model in (stock, ours))
     assert len(expected) > 0
     assert torch.equal(expected.pred_boxes.tensor, found.pred_boxes.tensor)
-    assert torch.equal(expected.scores, found.scores) and torch.equal(expected.pred_classes, found.pred_classes)
+    assert torch.equal(expected.scores, found.scores) and torch.equal(
+        expected.pred_classes, found.pred_classes
+    )
     assert found.pred_saliency.explained.sum() == 1
     assert all(m.isfinite().all() for m in found.pred_saliency.maps)
 

@@ -15,19 +15,25 @@ def test_full_image_maps_resize_as_torch_does(size):
 
 
 def test_padding_never_shifts_a_map():
-    # A 4-cell map of stride 8 covers 32 padded pixels of an image of 24: its cells stay where their pixels are.
+    # A 4-cell map of stride 8 covers 32 padded pixels of an image of 24: its cells stay where their
+    # pixels are.
     maps = torch.zeros(1, 5, 4, 4)
     maps[:, :, 1, 2] = 1.0
     resized = SaliencyMaps(maps, torch.tensor([[0, 0, 32, 32]]), (24, 24)).resize(24, 24)[0, 0]
     centre = (resized * torch.arange(24.0)[:, None]).sum() / resized.sum()
     assert centre.item() == pytest.approx(1 * 8 + 3.5, abs=1e-4)
     centre = (resized * torch.arange(24.0)).sum() / resized.sum()
-    # The cell at 16..24 is cut by the border of the image, so only half of its slope is left on the right.
-    assert resized[:, :20].sum() > 0 and resized[11, 19].item() == pytest.approx(resized.max().item(), rel=0.1)
+    # The cell at 16..24 is cut by the border of the image, so only half of its slope is left on the
+    # right.
+    assert resized[:, :20].sum() > 0 and resized[11, 19].item() == pytest.approx(
+        resized.max().item(), rel=0.1
+    )
 
 
 def test_a_window_is_zero_outside():
-    maps = SaliencyMaps(torch.ones(1, 5, 2, 2), torch.tensor([[10, 20, 30, 60]]), (100, 100)).resize(100, 100)
+    maps = SaliencyMaps(
+        torch.ones(1, 5, 2, 2), torch.tensor([[10, 20, 30, 60]]), (100, 100)
+    ).resize(100, 100)
     expected = torch.zeros(100, 100)
     expected[20:60, 10:30] = 1
     assert torch.equal(maps[0, 3], expected)
@@ -35,11 +41,16 @@ def test_a_window_is_zero_outside():
 
 def test_is_an_instances_field():
     image_size = (50, 60)
-    maps = SaliencyMaps.full_image(torch.arange(3.0).view(3, 1, 1, 1).expand(3, 5, 4, 6), image_size)
+    maps = SaliencyMaps.full_image(
+        torch.arange(3.0).view(3, 1, 1, 1).expand(3, 5, 4, 6), image_size
+    )
     instances = Instances(image_size, pred_boxes=Boxes(torch.rand(3, 4)), pred_saliency=maps)
     assert instances[1].pred_saliency.peaks.tolist() == [[1.0] * 5]
     assert instances[-1].pred_saliency.peaks.tolist() == [[2.0] * 5]
-    assert instances[torch.tensor([True, False, True])].pred_saliency.peaks[:, 0].tolist() == [0.0, 2.0]
+    assert instances[torch.tensor([True, False, True])].pred_saliency.peaks[:, 0].tolist() == [
+        0.0,
+        2.0,
+    ]
     assert instances[torch.tensor([2, 0])].pred_saliency.peaks[:, 0].tolist() == [2.0, 0.0]
     assert len(instances[:0].pred_saliency.resize(5, 5)) == 0
     joined = Instances.cat([instances, instances[:1]])

@@ -1,7 +1,9 @@
 """
-Configs of Detectron2's model zoo with random weights: stock detections, and finite maps from each family of methods.
+Configs of Detectron2's model zoo with random weights: stock detections, and finite maps from each
+family of methods.
 
-A sample runs by default, narrower than it is; D2_SALIENCY_ZOO=1 runs each model of the zoo as it is (five minutes).
+A sample runs by default, narrower than it is; D2_SALIENCY_ZOO=1 runs each model of the zoo as it is
+(five minutes).
 """
 
 import os
@@ -21,7 +23,10 @@ from d2_saliency.testing import calibrate
 
 ALL = bool(os.environ.get("D2_SALIENCY_ZOO"))
 ZOO = Path(model_zoo.get_config_file("Base-RCNN-FPN.yaml")).parent
-HELPERS = {"common", "quick_schedules"}  # parts of configs, and Detectron2's own short test runs of the same models
+HELPERS = {
+    "common",
+    "quick_schedules",
+}  # parts of configs, and Detectron2's own short test runs of the same models
 NO_DETECTIONS = {
     "COCO-Detection/rpn_R_50_C4_1x.yaml": "proposals alone",
     "COCO-Detection/rpn_R_50_FPN_1x.yaml": "proposals alone",
@@ -32,7 +37,8 @@ MODULATED = {  # modulated_deform_conv is a compiled operator, for GPUs only
     "Misc/cascade_mask_rcnn_X_152_32x8d_FPN_IN5k_gn_dconv.yaml",
     "Misc/panoptic_fpn_R_101_dconv_cascade_gn_3x.yaml",
 }
-DEFORMABLE = {  # deform_conv runs anywhere, as torchvision has it too; its gradients are for GPUs only
+# deform_conv runs anywhere, as torchvision has it too; its gradients are for GPUs only.
+DEFORMABLE = {
     "Misc/mask_rcnn_R_50_FPN_1x_dconv_c3-c5.yaml",
     "Misc/mask_rcnn_R_50_FPN_3x_dconv_c3-c5.yaml",
 }
@@ -56,9 +62,15 @@ METHODS = {
 
 def zoo_configs():
     files = sorted(
-        path for path in ZOO.glob("*/*") if path.suffix in (".yaml", ".py") and path.parent.name not in HELPERS
+        path
+        for path in ZOO.glob("*/*")
+        if path.suffix in (".yaml", ".py") and path.parent.name not in HELPERS
     )
-    return [f"{path.parent.name}/{path.name}" for path in files if not path.name.startswith(("Base-", "__"))]
+    return [
+        f"{path.parent.name}/{path.name}"
+        for path in files
+        if not path.name.startswith(("Base-", "__"))
+    ]
 
 
 def detectors():
@@ -96,7 +108,11 @@ def yaml_config(name):
 def small_run(name):
     """The model of a config, made to find a few things quickly, and its input."""
     torch.manual_seed(1)
-    model = instantiate(model_zoo.get_config(name).model) if name.endswith(".py") else build_model(yaml_config(name))
+    model = (
+        instantiate(model_zoo.get_config(name).model)
+        if name.endswith(".py")
+        else build_model(yaml_config(name))
+    )
     model.eval()
     x = {"image": torch.rand(3, 64, 96) * 255, "height": 80, "width": 120}
     if hasattr(model, "roi_heads"):
@@ -105,7 +121,9 @@ def small_run(name):
             predictor.test_score_thresh, predictor.test_topk_per_image = 0.0, 4
         if model.proposal_generator is None:
             boxes = torch.tensor([[10.0, 10, 70, 60], [40, 20, 95, 60], [5, 30, 60, 55]])
-            x["proposals"] = Instances((64, 96), proposal_boxes=Boxes(boxes), objectness_logits=torch.zeros(3))
+            x["proposals"] = Instances(
+                (64, 96), proposal_boxes=Boxes(boxes), objectness_logits=torch.zeros(3)
+            )
         else:
             model.proposal_generator.post_nms_topk = {True: 8, False: 8}
     else:
@@ -157,4 +175,6 @@ def test_stock_detections_and_finite_maps(name):
 
 def test_the_lists_name_configs_of_the_zoo():
     found = set(zoo_configs())
-    assert {*NO_DETECTIONS, *MODULATED, *DEFORMABLE, *OTHER_PROJECTS, *SAMPLE} <= found and len(found) > 80
+    assert {*NO_DETECTIONS, *MODULATED, *DEFORMABLE, *OTHER_PROJECTS, *SAMPLE} <= found and len(
+        found
+    ) > 80

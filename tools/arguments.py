@@ -12,13 +12,21 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 HEADS = ROOT / "d2_saliency" / "modeling" / "saliency_heads"
 REGISTERED = re.compile(r"^@SALIENCY_HEAD_REGISTRY\.register\(\)\nclass (\w+)", re.MULTILINE)
-METHODS = sorted(name for file in HEADS.glob("*.py") for name in REGISTERED.findall(file.read_text()))
+METHODS = sorted(
+    name for file in HEADS.glob("*.py") for name in REGISTERED.findall(file.read_text())
+)
 """Read from the sources, as importing them imports torch."""
 
 # What the package says, too; tests/tools/test_arguments.py compares.
 CLASS_TARGETS = ("score", "logit", "contrast")
 OUTPUTS = ("class", "x_min", "y_min", "x_max", "y_max")
-DEFAULTS = {"NAME": "ODSmoothGrad", "CLASS_TARGET": "score", "SCORE_THRESH": 0.5, "MAX_INSTANCES": 20, "SEED": 0}
+DEFAULTS = {
+    "NAME": "ODSmoothGrad",
+    "CLASS_TARGET": "score",
+    "SCORE_THRESH": 0.5,
+    "MAX_INSTANCES": 20,
+    "SEED": 0,
+}
 """Of ``MODEL.SALIENCY_HEAD``."""
 
 
@@ -37,7 +45,8 @@ def add_explainer_arguments(
         "--config-file",
         metavar="FILE",
         default=default_config,
-        help="Detectron2 config of the detector, stock or with our keys: a .yaml or lazy .py file, or a model-zoo "
+        help="Detectron2 config of the detector, stock or with our keys: a .yaml or lazy .py file, "
+        "or a model-zoo "
         "name, e.g. COCO-Detection/retinanet_R_101_FPN_3x.yaml, which brings its trained weights "
         f"(default: the bundled {Path(default_config).name})",
     )
@@ -52,7 +61,8 @@ def add_explainer_arguments(
     parser.add_argument(
         "--class-target",
         choices=CLASS_TARGETS,
-        help="what the class map explains: the output score, the logit before it, or the contrast of the class's logit "
+        help="what the class map explains: the output score, the logit before it, or the contrast "
+        "of the class's logit "
         "to the other classes, e.g. contrast to see why it is this class and no other "
         f"(default: the config's, {DEFAULTS['CLASS_TARGET']})",
     )
@@ -60,7 +70,8 @@ def add_explainer_arguments(
         "--score-thresh",
         type=_score,
         metavar="P",
-        help="explain detections with a score above P, e.g. 0.7; the detector itself drops those below the config's "
+        help="explain detections with a score above P, e.g. 0.7; the detector itself drops those "
+        "below the config's "
         f"SCORE_THRESH_TEST (default: the config's, {DEFAULTS['SCORE_THRESH']})",
     )
     parser.add_argument(
@@ -74,18 +85,22 @@ def add_explainer_arguments(
         "--seed",
         type=natural,
         metavar="S",
-        help=f"of the noise: the same seed gives the same maps, e.g. 1 (default: the config's, {DEFAULTS['SEED']})",
+        help="of the noise: the same seed gives the same maps, e.g. 1 (default: the config's, "
+        f"{DEFAULTS['SEED']})",
     )
     parser.add_argument(
         "--trust-config",
         action="store_true",
-        help="allow a config to run code: needed for lazy .py configs and for YAML with Python tags from outside "
-        "Detectron2's model zoo, e.g. --config-file my_config.py --trust-config. Only for files you trust",
+        help="allow a config to run code: needed for lazy .py configs and for YAML with Python "
+        "tags from outside "
+        "Detectron2's model zoo, e.g. --config-file my_config.py --trust-config. Only for files "
+        "you trust",
     )
     parser.add_argument(
         "--trust-weights",
         action="store_true",
-        help="allow weights to run code: needed for checkpoints that hold more than tensors, arrays and plain "
+        help="allow weights to run code: needed for checkpoints that hold more than tensors, "
+        "arrays and plain "
         "containers, e.g. --opts MODEL.WEIGHTS old.pth --trust-weights. Only for files you trust",
     )
     parser.add_argument(
@@ -114,23 +129,39 @@ def natural(text: str) -> int:
     return value
 
 
-_score.__name__, natural.__name__ = "number", "whole number >= 0"  # argparse: "invalid number value: 'x'"
+_score.__name__, natural.__name__ = (
+    "number",
+    "whole number >= 0",
+)  # argparse: "invalid number value: 'x'"
 
 
 def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of every Detectron2 tool that say where it runs."""
     parser.add_argument(
-        "--num-gpus", type=int, default=1, metavar="N", help="GPUs on each machine, e.g. 8 (default: 1)"
+        "--num-gpus",
+        type=int,
+        default=1,
+        metavar="N",
+        help="GPUs on each machine, e.g. 8 (default: 1)",
     )
     parser.add_argument(
-        "--num-machines", type=int, default=1, metavar="N", help="machines in total, e.g. 2 (default: 1)"
+        "--num-machines",
+        type=int,
+        default=1,
+        metavar="N",
+        help="machines in total, e.g. 2 (default: 1)",
     )
     parser.add_argument(
-        "--machine-rank", type=int, default=0, metavar="R", help="number of this machine, from 0, e.g. 1"
+        "--machine-rank",
+        type=int,
+        default=0,
+        metavar="R",
+        help="number of this machine, from 0, e.g. 1",
     )
     parser.add_argument(
         "--dist-url",
         default="auto",
         metavar="URL",
-        help="where the machines meet, e.g. tcp://10.0.0.1:50000 (default: a free port of this machine)",
+        help="where the machines meet, e.g. tcp://10.0.0.1:50000 (default: a free port of this "
+        "machine)",
     )

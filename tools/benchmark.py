@@ -1,12 +1,14 @@
 #!/usr/bin/env python
 """
-What explanations cost, beside one stock inference and beside what a user would pick instead, in interleaved runs.
+What explanations cost, beside one stock inference and beside what a user would pick instead, in
+interleaved runs.
 
-A Faster R-CNN R50-FPN with random weights detects 50 objects in an image of noise. Each of our rows is the whole call,
-detection included. Rows of captum, pytorch-grad-cam, ODAM's way and ODSmoothGrad are measured on a part of the job (one
-detection, one output or one noise pass) and scaled to all of it. Maps are compared before times are. Memory is what a
-call needs at its peak beyond stock inference at its own, each in a process of its own. Needs pip install -e '.[peers]'
-for the peers; writes the tables and plots to the output folder.
+A Faster R-CNN R50-FPN with random weights detects 50 objects in an image of noise. Each of our rows
+is the whole call, detection included. Rows of captum, pytorch-grad-cam, ODAM's way and ODSmoothGrad
+are measured on a part of the job (one detection, one output or one noise pass) and scaled to all of
+it. Maps are compared before times are. Memory is what a call needs at its peak beyond stock
+inference at its own, each in a process of its own. Needs pip install -e '.[peers]' for the peers;
+writes the tables and plots to the output folder.
 
     OMP_NUM_THREADS=2 tools/benchmark.py
     tools/benchmark.py --only gradients d_rise --repeats 2 --device cuda
@@ -24,13 +26,27 @@ NAMES = ("cam", "gradients", "small_objects", "d_rise", "profile", "data_set", "
 def parse_args() -> argparse.Namespace:
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
-    parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, help="parts to run (default: all)")
-    parser.add_argument("--repeats", type=int, default=2, help="interleaved rounds (default: %(default)s)")
-    parser.add_argument("--num-masks", type=int, default=40, help="masks of a round of D-RISE (default: %(default)s)")
-    parser.add_argument("--no-memory", action="store_true", help="leave out peak memory, which takes minutes")
+    parser.add_argument(
+        "--only", nargs="+", choices=NAMES, default=NAMES, help="parts to run (default: all)"
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=2, help="interleaved rounds (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--num-masks",
+        type=int,
+        default=40,
+        help="masks of a round of D-RISE (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--no-memory", action="store_true", help="leave out peak memory, which takes minutes"
+    )
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     parser.add_argument(
-        "--output", type=Path, default=ROOT / "output" / "benchmark", help="folder (default: output/benchmark)"
+        "--output",
+        type=Path,
+        default=ROOT / "output" / "benchmark",
+        help="folder (default: output/benchmark)",
     )
     return parser.parse_args()
 

@@ -2,13 +2,15 @@
 """
 Compare saliency methods: the same detections, the same perturbed images, paired differences.
 
-Writes to the output folder: comparison.md (tables, differences from the first method), metrics.html (the same with
-violins and curves), and for each method <method>/metrics.json and <method>/records/<image>.json. A run that was stopped
-goes on where it was, and a method that is added later is the only one that is computed.
+Writes to the output folder: comparison.md (tables, differences from the first method), metrics.html
+(the same with violins and curves), and for each method <method>/metrics.json and
+<method>/records/<image>.json. A run that was stopped goes on where it was, and a method that is
+added later is the only one that is computed.
 
     tools/compare_methods.py --method ODAM GradCAM SSGradCAM --num-images 30
-    tools/compare_methods.py --references --num-images 30 --opts TEST.SALIENCY.NUM_STEPS 20     what are metrics worth?
-    torchrun --nproc-per-node 8 tools/compare_methods.py --method ODAM DRISE --dataset coco_2017_val \\
+    tools/compare_methods.py --references --num-images 30      what are the metrics worth?
+    torchrun --nproc-per-node 8 tools/compare_methods.py --method ODAM DRISE --dataset coco_2017_val
+    \\
         --config-file COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml
 """
 
@@ -20,7 +22,8 @@ from pathlib import Path
 from arguments import CLASS_TARGETS, add_explainer_arguments, add_launch_arguments
 from run_tool import run_tool
 
-# What needs torch is imported in the functions, after the arguments are parsed: --help shall not take seconds.
+# What needs torch is imported in the functions, after the arguments are parsed: --help shall not
+# take seconds.
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE_MAPS = ROOT / "d2_saliency" / "evaluation" / "reference_maps.py"
@@ -31,27 +34,42 @@ REFERENCES = re.findall(r"^class (\w+)", REFERENCE_MAPS.read_text(), re.MULTILIN
 def parse_args() -> argparse.Namespace:
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
-    parser.add_argument("--dataset", metavar="NAME", help="data set (default: the first of the config's DATASETS.TEST)")
     parser.add_argument(
-        "--num-images", type=int, default=0, metavar="N", help="the first N images of it only, e.g. 30 (default: all)"
+        "--dataset",
+        metavar="NAME",
+        help="data set (default: the first of the config's DATASETS.TEST)",
     )
     parser.add_argument(
-        "--output", metavar="DIR", default="output/comparison", help="folder for the results (default: %(default)s)"
+        "--num-images",
+        type=int,
+        default=0,
+        metavar="N",
+        help="the first N images of it only, e.g. 30 (default: all)",
+    )
+    parser.add_argument(
+        "--output",
+        metavar="DIR",
+        default="output/comparison",
+        help="folder for the results (default: %(default)s)",
     )
     parser.add_argument(
         "--class-targets",
         nargs="+",
         choices=CLASS_TARGETS,
         metavar="TARGET",
-        help=f"each method with each of {', '.join(CLASS_TARGETS)} that is named (default: the config's alone)",
+        help=f"each method with each of {', '.join(CLASS_TARGETS)} that is named (default: the "
+        "config's alone)",
     )
     parser.add_argument(
         "--references",
         action="store_true",
-        help=f"also judge {', '.join(REFERENCES)}: maps of known worth, on scenes with known causes",
+        help=f"also judge {', '.join(REFERENCES)}: maps of known worth, on scenes with known "
+        "causes",
     )
     add_launch_arguments(parser)
-    add_explainer_arguments(parser, str(ROOT / "configs" / "demo" / "faster_rcnn_planted.yaml"), several_methods=True)
+    add_explainer_arguments(
+        parser, str(ROOT / "configs" / "demo" / "faster_rcnn_planted.yaml"), several_methods=True
+    )
     return parser.parse_args()
 
 

@@ -1,8 +1,9 @@
 """
-How install_detectron2.py makes the wheel ``detectron2==0.6+pure`` from the sdist of Detectron2 v0.6.
+How install_detectron2.py makes the wheel ``detectron2==0.6+pure`` from the sdist of Detectron2
+v0.6.
 
-The recipe is the data at the top: which files to change and why. It needs nothing but the standard library,
-and the same sdist gives the same wheel, byte for byte.
+The recipe is the data at the top: which files to change and why. It needs nothing but the standard
+library, and the same sdist gives the same wheel, byte for byte.
 """
 
 import base64
@@ -17,7 +18,8 @@ SHA256 = "5d2e9e51e523ec72f6a31cca04b0a515492e9514b773a3d134cedc0677170b29"
 VERSION = "0.6+pure"
 FINGERPRINT = "pure_build.txt"  # in the installed package: digest of the recipe that built it
 
-# Detectron2's own list without the pins of 2021 and without what only caffe2 export and its linters need.
+# Detectron2's own list without the pins of 2021 and without what only caffe2 export and its linters
+# need.
 REQUIREMENTS = """
     Pillow>=9.1  matplotlib  pycocotools>=2.0.2  termcolor>=1.1  yacs>=0.1.8  tabulate  cloudpickle
     tqdm>4.29.0  tensorboard  fvcore>=0.1.5,<0.1.6  iopath>=0.1.7  omegaconf>=2.1  hydra-core>=1.1
@@ -45,7 +47,8 @@ def __getattr__(name):
 
     def missing_operator(*args, **kwargs):
         raise RuntimeError(
-            f"detectron2._C.{name} is a compiled operator and this is the pure-Python build of Detectron2. "
+            f"detectron2._C.{name} is a compiled operator and this is the pure-Python build of "
+            "Detectron2. "
             "Install an official build (see Detectron2's INSTALL.md) to use models that need it."
         )
 
@@ -70,7 +73,8 @@ PATCHES = (
     ("model_zoo/model_zoo.py", "import pkg_resources\n", ""),
     (
         "model_zoo/model_zoo.py",
-        'pkg_resources.resource_filename(\n        "detectron2.model_zoo", os.path.join("configs", config_path)\n    )',
+        "pkg_resources.resource_filename(\n"
+        '        "detectron2.model_zoo", os.path.join("configs", config_path)\n    )',
         'os.path.join(os.path.dirname(__file__), "configs", config_path)',
     ),
     # torch checks that GroupNorm's 32 groups divide the channels (as fixed on Detectron2's main).
@@ -112,14 +116,19 @@ def verify(sdist: Path) -> None:
     digest = hashlib.sha256(sdist.read_bytes()).hexdigest()
     if digest != SHA256:
         sdist.unlink()
-        raise SetupError(f"{sdist} has sha256 {digest}, expected {SHA256}. It was removed; run this again.")
+        raise SetupError(
+            f"{sdist} has sha256 {digest}, expected {SHA256}. It was removed; run this again."
+        )
 
 
 def unpack(sdist: Path, target: Path) -> Path:
     """Unpack a verified sdist; returns the one folder in it."""
     with tarfile.open(sdist) as archive:
-        # Python before 3.10.12 and 3.11.4 has no filters; by its sha256 this archive is harmless anyway.
-        archive.extractall(target, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+        # Python before 3.10.12 and 3.11.4 has no filters; by its sha256 this archive is harmless
+        # anyway.
+        archive.extractall(
+            target, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {})
+        )
     return next(target.iterdir())
 
 
@@ -134,7 +143,9 @@ def make_package(source: Path, package: Path) -> Path:
         path = package / name
         text = path.read_text(encoding="utf-8") if path.is_file() else ""
         if old not in text:
-            raise SetupError(f"the recipe does not fit: detectron2/{name} does not contain {old!r}.")
+            raise SetupError(
+                f"the recipe does not fit: detectron2/{name} does not contain {old!r}."
+            )
         path.write_text(text.replace(old, new), encoding="utf-8")
     return package
 

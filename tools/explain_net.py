@@ -1,11 +1,13 @@
 #!/usr/bin/env python
 """
-Explain what a Detectron2 model detects: for every detection five saliency maps (class, x_min, y_min, x_max, y_max).
+Explain what a Detectron2 model detects: for every detection five saliency maps (class, x_min,
+y_min, x_max, y_max).
 
-Writes to the output folder: index.html (a report to look at, opens from disk), <image>/<method>/*.png (panels),
-maps/<method>/*.npz (the maps), results.json (one record per detection) and errors.json (images that failed, and why).
-A run that was stopped goes on where it was when the same command is given again. Exit status: 0 if all images were
-explained, 1 if some failed, 2 if the command cannot be carried out, 130 if it was stopped.
+Writes to the output folder: index.html (a report to look at, opens from disk),
+<image>/<method>/*.png (panels), maps/<method>/*.npz (the maps), results.json (one record per
+detection) and errors.json (images that failed, and why). A run that was stopped goes on where it
+was when the same command is given again. Exit status: 0 if all images were explained, 1 if some
+failed, 2 if the command cannot be carried out, 130 if it was stopped.
 """
 
 import argparse
@@ -20,7 +22,8 @@ from run_tool import run_tool
 if TYPE_CHECKING:
     from d2_saliency.engine.detection_metrics import DetectionMetrics
 
-# What needs torch is imported in the functions, after the arguments are parsed: --help shall not take seconds.
+# What needs torch is imported in the functions, after the arguments are parsed: --help shall not
+# take seconds.
 
 ROOT = Path(__file__).resolve().parents[1]
 EPILOG = """
@@ -28,14 +31,14 @@ examples:
   tools/explain_net.py                                    the bundled detector on the bundled images
   tools/explain_net.py --input photo.jpg --output out     the bundled detector on a photo
   tools/explain_net.py --config-file COCO-Detection/faster_rcnn_R_101_FPN_3x.yaml --input photos/ \\
-      --opts MODEL.WEIGHTS model_final.pkl                a model-zoo detector with downloaded weights
-  tools/explain_net.py --config-file my.yaml --input 'photos/**/*.jpg' --method Gradient --score-thresh 0.8
+      --opts MODEL.WEIGHTS model_final.pkl          a model-zoo detector with downloaded weights
+  tools/explain_net.py --config-file my.yaml --input 'photos/**/*.jpg' --score-thresh 0.8
   tools/explain_net.py --method ODAM SSGradCAM Gradient   three methods side by side in one report
-  tools/explain_net.py --input photo.jpg --method DRISE --target-box 40,60,180,300 --target-class dog
-                                                          why was this dog missed? (or: why is this not a dog?)
-  tools/explain_net.py --method ODAM GradCAM --metrics    and say in the report what each map is worth
-  tools/explain_net.py --eval-only --method ODAM GradCAM  are their maps true? Metrics on the config's DATASETS.TEST
-  torchrun --nproc-per-node 2 tools/explain_net.py --eval-only --output out      the same in two processes
+  tools/explain_net.py --input photo.jpg --method DRISE \\
+      --target-box 40,60,180,300 --target-class dog       why was this dog missed?
+  tools/explain_net.py --method ODAM GradCAM --metrics    the report says what each map is worth
+  tools/explain_net.py --eval-only --method ODAM GradCAM  metrics on the config's DATASETS.TEST
+  torchrun --nproc-per-node 2 tools/explain_net.py --eval-only      the same in two processes
 """
 
 
@@ -47,7 +50,8 @@ def parse_args() -> argparse.Namespace:
         nargs="+",
         metavar="PATH",
         default=[str(ROOT / "demo" / "images")],
-        help="image files, folders of images, or quoted patterns, e.g. photo.jpg holiday/ 'photos/**/*.png'; any size, "
+        help="image files, folders of images, or quoted patterns, e.g. photo.jpg holiday/ "
+        "'photos/**/*.png'; any size, "
         "EXIF rotation, grey, RGBA and 16 bits are understood (default: the bundled images)",
     )
     parser.add_argument(
@@ -61,7 +65,8 @@ def parse_args() -> argparse.Namespace:
         type=natural,
         default=100,
         metavar="N",
-        help="draw the PNG of each detection for the first N images; the report and maps/ have all, e.g. 0 for a large "
+        help="draw the PNG of each detection for the first N images; the report and maps/ have "
+        "all, e.g. 0 for a large "
         "data set, where drawing costs more than a fast method (default: %(default)s)",
     )
     _add_evaluation_arguments(parser)
@@ -70,8 +75,10 @@ def parse_args() -> argparse.Namespace:
         action="append",
         type=_box,
         metavar="X0,Y0,X1,Y1",
-        help="explain the object in this box, in pixels of the image, in place of the detections, whether the detector "
-        "finds it or not, e.g. 40,60,180,300; give a --target-class for each, repeat both for more objects",
+        help="explain the object in this box, in pixels of the image, in place of the detections, "
+        "whether the detector "
+        "finds it or not, e.g. 40,60,180,300; give a --target-class for each, repeat both for more "
+        "objects",
     )
     parser.add_argument(
         "--target-class",
@@ -79,7 +86,9 @@ def parse_args() -> argparse.Namespace:
         metavar="NAME",
         help="class, name or index, that is to be explained in the --target-box, e.g. dog",
     )
-    add_explainer_arguments(parser, str(ROOT / "configs" / "demo" / "faster_rcnn_planted.yaml"), several_methods=True)
+    add_explainer_arguments(
+        parser, str(ROOT / "configs" / "demo" / "faster_rcnn_planted.yaml"), several_methods=True
+    )
     return parser.parse_args()
 
 
@@ -87,7 +96,8 @@ def _add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--eval-only",
         action="store_true",
-        help="judge the maps on the config's DATASETS.TEST in place of explaining --input: metrics of the config's "
+        help="judge the maps on the config's DATASETS.TEST in place of explaining --input: metrics "
+        "of the config's "
         "TEST.SALIENCY in OUTPUT/inference/<data set>/, with a page to look at, metrics.html; "
         "e.g. --eval-only --method ODAM --num-images 100",
     )
@@ -95,12 +105,19 @@ def _add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
         "--metrics",
         nargs="*",
         metavar="NAME",
-        help="also measure each map and show the values in the report, e.g. --metrics average_drop; without a NAME "
-        "those of TEST.SALIENCY.METRICS that need no annotated images. Costs up to hundreds of runs of the "
-        "detector for each detection (default: none). With --eval-only: these in place of the config's",
+        help="also measure each map and show the values in the report, e.g. --metrics "
+        "average_drop; without a NAME "
+        "those of TEST.SALIENCY.METRICS that need no annotated images. Costs up to hundreds of "
+        "runs of the "
+        "detector for each detection (default: none). With --eval-only: these in place of the "
+        "config's",
     )
     parser.add_argument(
-        "--num-images", type=int, default=0, metavar="N", help="judge the first N images only, e.g. 100 (default: all)"
+        "--num-images",
+        type=int,
+        default=0,
+        metavar="N",
+        help="judge the first N images only, e.g. 100 (default: all)",
     )
     add_launch_arguments(parser)
 
@@ -112,7 +129,9 @@ def _box(text: str) -> List[float]:
     return values
 
 
-_box.__name__ = "box, four numbers with commas between them"  # argparse: "invalid box, ... value: 'x'"
+_box.__name__ = (
+    "box, four numbers with commas between them"  # argparse: "invalid box, ... value: 'x'"
+)
 
 
 def main() -> int:
@@ -149,7 +168,9 @@ def explain(args: argparse.Namespace) -> int:
     if targets:
         explainer = ObjectExplainer(explainer, args.target_box, args.target_class)
     if targets and args.metrics is not None:
-        raise ValueError("--metrics judges the maps of detections: leave it out, or leave out --target-box.")
+        raise ValueError(
+            "--metrics judges the maps of detections: leave it out, or leave out --target-box."
+        )
     measure = _measure(explainer, saliency_cfg, args)
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     methods = []
@@ -157,7 +178,8 @@ def explain(args: argparse.Namespace) -> int:
         head = build_saliency_head(method_cfg)
         run = run_info(
             command,
-            config_text(method_cfg if cfg is saliency_cfg else cfg, method_cfg) + (f"{targets}" if targets else ""),
+            config_text(method_cfg if cfg is saliency_cfg else cfg, method_cfg)
+            + (f"{targets}" if targets else ""),
             method_cfg.MODEL.SALIENCY_HEAD.NAME,
             head.seed,
             explainer.weights,
@@ -167,10 +189,17 @@ def explain(args: argparse.Namespace) -> int:
         )
         methods.append((head, run))
     failed = explain_images(
-        explainer, paths, [(head, ResultsWriter(args.output, run)) for head, run in methods], measure, args.panels
+        explainer,
+        paths,
+        [(head, ResultsWriter(args.output, run)) for head, run in methods],
+        measure,
+        args.panels,
     )
     if failed:
-        print(f"{failed} of {len(paths)} images failed: see {Path(args.output) / 'errors.json'}", file=sys.stderr)
+        print(
+            f"{failed} of {len(paths)} images failed: see {Path(args.output) / 'errors.json'}",
+            file=sys.stderr,
+        )
     print(f"Report: {Path(args.output) / 'index.html'}")
     return 1 if failed else 0
 
@@ -185,7 +214,10 @@ def _measure(explainer, saliency_cfg, args: argparse.Namespace) -> Optional["Det
 
 
 def evaluate(args: argparse.Namespace) -> int:
-    """Judge the maps on data sets; runs in each process. Returns the exit status: 1 if an image failed."""
+    """
+    Judge the maps on data sets; runs in each process. Returns the exit status: 1 if an image
+    failed.
+    """
     from d2_saliency.engine.defaults import method_cfgs, setup_cfg, setup_terminal
     from d2_saliency.engine.evaluate import build_methods, dataset_names, judge_methods
     from d2_saliency.engine.explainer import DefaultExplainer

@@ -2,17 +2,19 @@
 """
 Install Detectron2 for the Python that runs this script, unless it is there already.
 
-Detectron2 is not on the package index under its own name and its official builds need a compiler. This script
-decides, in this order:
+Detectron2 is not on the package index under its own name and its official builds need a compiler.
+This script decides, in this order:
 
 1. ``import detectron2`` works, and it is not this script's own build: it is left alone.
 2. The variable DETECTRON2 names a wheel, a folder or a requirement: pip installs that.
-3. Otherwise the Python files of the official v0.6, taken from the index's sdist ``pb1-detectron2==0.6``
-   (sha256 checked, its setup.py never run), are made into a pure-Python wheel ``detectron2==0.6+pure`` that
-   works with today's Pillow, numpy, setuptools and torch (see detectron2_pure.py). An up-to-date one stays.
+3. Otherwise the Python files of the official v0.6, taken from the index's sdist
+   ``pb1-detectron2==0.6`` (sha256 checked, its setup.py never run), are made into a pure-Python
+   wheel ``detectron2==0.6+pure`` that works with today's Pillow, numpy, setuptools and torch (see
+   detectron2_pure.py). An up-to-date one stays.
 
-In the pure build, operators that Detectron2 compiles (deformable convolution, rotated boxes) raise an error
-that says so; Faster, Mask, Cascade and Keypoint R-CNN, RetinaNet and FCOS do not need them.
+In the pure build, operators that Detectron2 compiles (deformable convolution, rotated boxes) raise
+an error that says so; Faster, Mask, Cascade and Keypoint R-CNN, RetinaNet and FCOS do not need
+them.
 Sdist and wheel are kept in pip's cache folder: the second time needs no network.
 """
 
@@ -50,14 +52,18 @@ def main() -> int:
 
 
 def ensure_detectron2(wanted: str) -> None:
-    """Leave a working Detectron2 alone; otherwise install ``wanted`` or, if that is empty, the pure build."""
+    """
+    Leave a working Detectron2 alone; otherwise install ``wanted`` or, if that is empty, the pure
+    build.
+    """
     version, error = find_detectron2()
     ours = version == VERSION
     if not error and not (ours and (wanted or is_outdated())):
         return
     if error and version and not ours:
         raise SetupError(
-            f"Detectron2 {version} is installed but does not import ({error}). Repair it, or remove it "
+            f"Detectron2 {version} is installed but does not import ({error}). Repair it, or "
+            "remove it "
             f"with '{sys.executable} -m pip uninstall detectron2' and run this again."
         )
     with tempfile.TemporaryDirectory() as tmp:
@@ -76,7 +82,9 @@ def ensure_detectron2(wanted: str) -> None:
 
 
 def run_python(code: str) -> subprocess.CompletedProcess:
-    """Run code in a fresh interpreter outside this folder, so that only what is installed is seen."""
+    """
+    Run code in a fresh interpreter outside this folder, so that only what is installed is seen.
+    """
     command = [sys.executable, "-c", code]
     return subprocess.run(command, capture_output=True, text=True, cwd=sys.prefix, check=False)
 
@@ -91,8 +99,8 @@ def find_detectron2() -> "tuple[str, str]":
     """
     Version and error of ``import detectron2``.
 
-    If the import works: the version and "". If not: the version of the installed distribution, "" if there is
-    none, and the last line of the error.
+    If the import works: the version and "". If not: the version of the installed distribution, ""
+    if there is none, and the last line of the error.
     """
     result = run_python("import detectron2; print(detectron2.__version__)")
     if result.returncode == 0:
@@ -111,9 +119,12 @@ def describe_installed() -> str:
     """One line for the user: version, compiler and place."""
     found = run_python("import detectron2 as d; print(d.__version__, d.__path__[0], sep='\\n')")
     version, place = found.stdout.strip().splitlines()[-2:]
-    operators = run_python("import torch; from detectron2 import _C; print(_C.get_compiler_version())")
+    operators = run_python(
+        "import torch; from detectron2 import _C; print(_C.get_compiler_version())"
+    )
     if operators.returncode:
-        return f"Detectron2 {version}, compiled operators do not load ({last_line(operators)}), in {place}"
+        reason = last_line(operators)
+        return f"Detectron2 {version}, compiled operators do not load ({reason}), in {place}"
     return f"Detectron2 {version}, compiler: {operators.stdout.strip()}, in {place}"
 
 
@@ -126,7 +137,9 @@ def pip(*args: str) -> None:
 
 def ask_pip(*args: str) -> str:
     """What pip answers, empty if it fails."""
-    result = subprocess.run([sys.executable, "-m", "pip", *args], capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [sys.executable, "-m", "pip", *args], capture_output=True, text=True, check=False
+    )
     return "" if result.returncode else result.stdout.strip()
 
 
@@ -164,7 +177,8 @@ def fetch_sdist(cache: Path) -> Path:
                 download(Path(tmp) / path.name)
             except SetupError as e:
                 raise SetupError(
-                    f"could not download {SDIST}: {e}\nCheck the network and pip's configuration, or set "
+                    f"could not download {SDIST}: {e}\nCheck the network and pip's configuration, "
+                    "or set "
                     "DETECTRON2 to a wheel, a folder or a requirement to install instead."
                 ) from e
             verify(Path(tmp) / path.name)
@@ -177,15 +191,23 @@ def download(path: Path) -> None:
     """
     Download the sdist to ``path`` from the index that pip is configured for.
 
-    ``pip download`` would run the sdist's setup.py, which needs torch and ends in an error; unearth only
-    downloads. It is put in a throw-away folder, not in the user's environment.
+    ``pip download`` would run the sdist's setup.py, which needs torch and ends in an error; unearth
+    only downloads. It is put in a throw-away folder, not in the user's environment.
     """
     pip("install", "--quiet", "--target", str(path.parent / "unearth"), "unearth>=0.9")
     env = {**os.environ, "PYTHONPATH": str(path.parent / "unearth")}
     settings = pip_settings()
     if "cert" in settings:
         env.setdefault("SSL_CERT_FILE", settings["cert"])
-    command = [sys.executable, "-m", "unearth", SDIST, "--no-binary", "--download", str(path.parent)]
+    command = [
+        sys.executable,
+        "-m",
+        "unearth",
+        SDIST,
+        "--no-binary",
+        "--download",
+        str(path.parent),
+    ]
     if "index-url" in settings:
         for url in (settings["index-url"], *settings.get("extra-index-url", "").split()):
             command += ["--index-url", url]
@@ -198,7 +220,9 @@ def download(path: Path) -> None:
 
 def pip_settings() -> "dict[str, str]":
     """pip's configuration by option name; the environment goes before files, as in pip itself."""
-    lines = sorted(ask_pip("config", "list").splitlines(), key=lambda line: line.startswith(":env:"))
+    lines = sorted(
+        ask_pip("config", "list").splitlines(), key=lambda line: line.startswith(":env:")
+    )
     pairs = (line.partition("=") for line in lines)
     return {key.split(".")[-1]: value.strip("'\"").replace("\\n", " ") for key, _, value in pairs}
 

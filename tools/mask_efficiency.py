@@ -2,10 +2,11 @@
 """
 How many masks D-RISE needs: faithfulness against the number of masks, for several estimators.
 
-The bundled RetinaNet on the first planted_val scenes with five objects, at three quarters of their size. The weights of
-all masks are computed once (in bfloat16) and kept in --work-dir; every estimator and every number of masks then works
-with the first of the same masks. Deletion and insertion in 20 steps and cause energy, on the class map of every
-detection. What is there already is not computed again. Writes results.json and mask_efficiency.png to --work-dir.
+The bundled RetinaNet on the first planted_val scenes with five objects, at three quarters of their
+size. The weights of all masks are computed once (in bfloat16) and kept in --work-dir; every
+estimator and every number of masks then works with the first of the same masks. Deletion and
+insertion in 20 steps and cause energy, on the class map of every detection. What is there already
+is not computed again. Writes results.json and mask_efficiency.png to --work-dir.
 
     tools/mask_efficiency.py --work-dir output/mask_efficiency
 """
@@ -62,7 +63,10 @@ Records = Dict[str, Dict[int, List[Dict]]]  # estimator -> number of masks -> de
 
 
 class Scene(NamedTuple):
-    """A scaled scene: its number, network input (C, H, W), targets in its pixels, and the annotations as they are."""
+    """
+    A scaled scene: its number, network input (C, H, W), targets in its pixels, and the annotations
+    as they are.
+    """
 
     number: int
     image: Tensor
@@ -81,7 +85,11 @@ def build_model() -> torch.nn.Module:
 
 
 def scenes(model: torch.nn.Module, num_scenes: int) -> Iterator[Scene]:
-    chosen = [(i, x) for i, x in enumerate(DatasetCatalog.get("planted_val")) if len(x["annotations"]) >= NUM_OBJECTS]
+    chosen = [
+        (i, x)
+        for i, x in enumerate(DatasetCatalog.get("planted_val"))
+        if len(x["annotations"]) >= NUM_OBJECTS
+    ]
     for number, x in chosen[:num_scenes]:
         original = read_image(x["file_name"])
         image = cv2.resize(original, None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_AREA)
@@ -93,15 +101,30 @@ def scenes(model: torch.nn.Module, num_scenes: int) -> Iterator[Scene]:
         yield Scene(number, image, targets, x["annotations"], original.shape[:2])
 
 
-def mask_weights(model: torch.nn.Module, scene: Scene, grid_size: int, num_masks: int, work_dir: Path) -> Tensor:
-    """Weights (num_masks, T, 5) of the first masks of a grid size; those of ``work_dir`` are not computed again."""
+def mask_weights(
+    model: torch.nn.Module, scene: Scene, grid_size: int, num_masks: int, work_dir: Path
+) -> Tensor:
+    """
+    Weights (num_masks, T, 5) of the first masks of a grid size; those of ``work_dir`` are not
+    computed again.
+    """
     path = work_dir / f"{scene.number}_grid{grid_size}.pt"
-    weights = torch.load(path) if path.exists() else torch.zeros(0, len(scene.targets), len(OUTPUTS))
+    weights = (
+        torch.load(path) if path.exists() else torch.zeros(0, len(scene.targets), len(OUTPUTS))
+    )
     grids, shifts = (v[len(weights) :] for v in random_grids(num_masks, grid_size, 0.5, seed=0))
     for g, s in zip(grids.split(BATCH), shifts.split(BATCH)):
-        masked = [{"image": scene.image * m} for m in grid_masks(g, s, scene.image.shape[-2:])] if len(g) else []
+        masked = (
+            [{"image": scene.image * m} for m in grid_masks(g, s, scene.image.shape[-2:])]
+            if len(g)
+            else []
+        )
         with torch.autocast("cpu", torch.bfloat16):
-            raws = [RawOutputs(*(v.float() for v in raw)) for raw in model.raw_outputs(masked)] if masked else []
+            raws = (
+                [RawOutputs(*(v.float() for v in raw)) for raw in model.raw_outputs(masked)]
+                if masked
+                else []
+            )
         weights = torch.cat([weights, *(output_weights(scene.targets, raw)[None] for raw in raws)])
     if len(grids):
         torch.save(weights, path)
@@ -115,17 +138,23 @@ def estimate(name: str, weights: Dict[int, Tensor], num_masks: int, scene: Scene
     for size in sizes:
         n = num_masks // len(sizes)
         masks = grid_masks(*random_grids(n, size, 0.5, seed=0), scene.image.shape[-2:])
-        sums.append(MaskSums.zeros(len(scene.targets), masks.shape[-2:]).add(masks, weights[size][:n]))
+        sums.append(
+            MaskSums.zeros(len(scene.targets), masks.shape[-2:]).add(masks, weights[size][:n])
+        )
     if name in ("slope", "multiscale"):
         return slope_map(sums)
     if name != "mean, smoothed":
         return mean_map(sums)
-    sigma = [1.4 * side / 16 for side in reversed(scene.image.shape[-2:])]  # in cells, as METHODS' first experiment
+    sigma = [
+        1.4 * side / 16 for side in reversed(scene.image.shape[-2:])
+    ]  # in cells, as METHODS' first experiment
     return gaussian_blur(mean_map(sums), [2 * int(3 * s) + 1 for s in sigma], sigma)
 
 
 def measure(model: torch.nn.Module, scene: Scene, maps: Tensor) -> List[Dict]:
-    """For each detection its areas under the curves, and what is known of those that match an object."""
+    """
+    For each detection its areas under the curves, and what is known of those that match an object.
+    """
     instances = Instances(
         scene.original_size,
         pred_boxes=Boxes(scene.targets.pred_boxes.tensor / SCALE),
@@ -134,7 +163,9 @@ def measure(model: torch.nn.Module, scene: Scene, maps: Tensor) -> List[Dict]:
         pred_saliency=SaliencyMaps.full_image(maps, scene.image.shape[-2:]),
     )
     settings = MetricSettings(num_steps=20, batch_size=BATCH)
-    image = ExplainedImage(model, {"image": scene.image}, instances, [None] * len(instances), settings)
+    image = ExplainedImage(
+        model, {"image": scene.image}, instances, [None] * len(instances), settings
+    )
     with torch.no_grad():
         curves = [{key: record[key] for key in CURVES} for record in deletion_insertion(image)]
     causes = []
@@ -151,7 +182,10 @@ def run(work_dir: Path, num_scenes: int, largest: int) -> Records:
     model = build_model()
     records: Records = {name: {n: [] for n in nums if n <= largest} for name, nums in NUMS.items()}
     for scene in tqdm(scenes(model, num_scenes), total=num_scenes, unit="scene"):
-        weights = {size: mask_weights(model, scene, size, n, work_dir) for size, n in ((16, largest), (8, 500))}
+        weights = {
+            size: mask_weights(model, scene, size, n, work_dir)
+            for size, n in ((16, largest), (8, 500))
+        }
         path = work_dir / f"{scene.number}_records.json"
         done = json.loads(path.read_text()) if path.exists() else {}
         for name, per_num in records.items():
@@ -172,12 +206,16 @@ def print_table(records: Records) -> None:
         for num_masks, found in per_num.items():
             estimates = [mean_with_interval([r[key] for r in found if key in r]) for key in columns]
             cells = " | ".join(f"{e.mean:.3f} [{e.low:.3f}, {e.high:.3f}]" for e in estimates)
-            edge = statistics.median(r[EDGE] for r in found if not math.isnan(r.get(EDGE, math.nan)))
+            edge = statistics.median(
+                r[EDGE] for r in found if not math.isnan(r.get(EDGE, math.nan))
+            )
             print(f"| {name} | {num_masks} | {estimates[0].count} | {cells} | {edge:.2f} |")
 
 
 def print_differences(records: Records) -> None:
-    """Of the same detections: each estimator with its masks, less the plain mean of the most masks."""
+    """
+    Of the same detections: each estimator with its masks, less the plain mean of the most masks.
+    """
     columns = [*CURVES, *CAUSES[:2]]
     most, reference = max(records["mean"].items())
     print(f"\n| less the mean of {most} | masks | " + " | ".join(columns) + " |")
@@ -185,7 +223,10 @@ def print_differences(records: Records) -> None:
     for name, per_num in records.items():
         for num_masks, found in per_num.items():
             pairs = list(zip(found, reference))
-            changes = [mean_with_interval([a[key] - b[key] for a, b in pairs if key in a]) for key in columns]
+            changes = [
+                mean_with_interval([a[key] - b[key] for a, b in pairs if key in a])
+                for key in columns
+            ]
             cells = " | ".join(f"{e.mean:+.3f} [{e.low:+.3f}, {e.high:+.3f}]" for e in changes)
             print(f"| {name} | {num_masks} | {cells} |")
 
@@ -201,7 +242,9 @@ def plot(records: Records, path: Path) -> None:
     for axis, (title, value) in zip(axes, panels.items()):
         key = "pointing" if "maximum" in title else "insertion_s1"
         for name, per_num in records.items():
-            means = [statistics.mean(value(r) for r in found if key in r) for found in per_num.values()]
+            means = [
+                statistics.mean(value(r) for r in found if key in r) for found in per_num.values()
+            ]
             axis.plot(list(per_num), means, marker="o", label=name)
         axis.set(title=title, xscale="log", xlabel="masks")
         axis.grid(alpha=0.3)
@@ -213,9 +256,13 @@ def plot(records: Records, path: Path) -> None:
 def main() -> int:
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
-    parser.add_argument("--work-dir", type=Path, default=Path("output/mask_efficiency"), metavar="DIR")
+    parser.add_argument(
+        "--work-dir", type=Path, default=Path("output/mask_efficiency"), metavar="DIR"
+    )
     parser.add_argument("--num-scenes", type=int, default=20, help="(default: %(default)s)")
-    parser.add_argument("--largest", type=int, default=5000, help="number of masks (default: %(default)s)")
+    parser.add_argument(
+        "--largest", type=int, default=5000, help="number of masks (default: %(default)s)"
+    )
     args = parser.parse_args()
     records = run(args.work_dir, args.num_scenes, args.largest)
     (args.work_dir / "results.json").write_text(json.dumps(records))

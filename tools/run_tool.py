@@ -1,7 +1,8 @@
 """
 How the tools end: with an exit status, and after an error with one line that says what to do.
 
-Imports neither torch nor d2_saliency, so that a tool that is stopped while these are loaded says so, too.
+Imports neither torch nor d2_saliency, so that a tool that is stopped while these are loaded says
+so, too.
 """
 
 import sys

@@ -1,9 +1,9 @@
 """The planted-cause splits in Detectron2's catalogues, and the truth that belongs to them.
 
 Scenes are drawn on first use into a cache folder, because the stock ``DatasetMapper`` reads files:
-``$D2_SALIENCY_CACHE`` (else ``$XDG_CACHE_HOME/d2_saliency``, else ``~/.cache/d2_saliency``), in there
-``planted/<GENERATOR_VERSION>/<split>``. A file that is there is never drawn again, so a stopped run goes on
-where it was.
+``$D2_SALIENCY_CACHE`` (else ``$XDG_CACHE_HOME/d2_saliency``, else ``~/.cache/d2_saliency``), in
+there ``planted/<GENERATOR_VERSION>/<split>``. A file that is there is never drawn again, so a
+stopped run goes on where it was.
 """
 
 import json
@@ -28,7 +28,9 @@ __all__ = [
     "split_scene",
 ]
 
-GENERATOR_VERSION = "v1"  # raise when the same seed gives other pixels: old caches are then left alone
+GENERATOR_VERSION = (
+    "v1"  # raise when the same seed gives other pixels: old caches are then left alone
+)
 
 
 class Split(NamedTuple):
@@ -72,7 +74,10 @@ def cache_dir() -> Path:
 
 
 def load_planted_split(name: str) -> List[Dict]:
-    """Detectron2 dicts of a split, drawn first where not yet cached; annotations as in `planted_scene`."""
+    """
+    Detectron2 dicts of a split, drawn first where not yet cached; annotations as in
+    `planted_scene`.
+    """
     folder = cache_dir() / name
     index_file = folder / "annotations.json"
     if index_file.exists():
@@ -94,9 +99,9 @@ def edge_strips(box: Sequence[float], height: int, width: int) -> np.ndarray:
         box: x_min, y_min, x_max, y_max in absolute pixels.
 
     Returns:
-        (4, height, width) bool, in the order x_min, y_min, x_max, y_max: pixels whose centre is within
-        ``max(2 px, 0.1 * side)`` of the edge, on either side of it and along its whole length. ``side`` is
-        the box's width for the two x edges and its height for the two y edges.
+        (4, height, width) bool, in the order x_min, y_min, x_max, y_max: pixels whose centre is
+        within ``max(2 px, 0.1 * side)`` of the edge, on either side of it and along its whole
+        length. ``side`` is the box's width for the two x edges and its height for the two y edges.
     """
     x_min, y_min, x_max, y_max = (float(v) for v in box)
     x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
@@ -111,7 +116,8 @@ def edge_strips(box: Sequence[float], height: int, width: int) -> np.ndarray:
 
 
 def _materialise(name: str, index: int, folder: Path) -> Dict:
-    """Draw one scene into ``folder`` unless it is there; returns its record with a relative ``file_name``.
+    """Draw one scene into ``folder`` unless it is there; returns its record with a relative
+    ``file_name``.
 
     The record is written after the image, so a record on disk stands for a finished image.
     """

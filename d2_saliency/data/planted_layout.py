@@ -1,7 +1,8 @@
-"""Where the bodies, emblems and marks of a planted-cause scene lie. No class is known here, on purpose.
+"""Where the bodies, emblems and marks of a planted-cause scene lie. No class is known here, on
+purpose.
 
-H, W: image height and width in pixels. A box is (x_min, y_min, x_max, y_max) in whole pixels, the last two
-exclusive; a square is (x, y, size).
+H, W: image height and width in pixels. A box is (x_min, y_min, x_max, y_max) in whole pixels, the
+last two exclusive; a square is (x, y, size).
 """
 
 from dataclasses import dataclass
@@ -9,7 +10,14 @@ from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 
-__all__ = ["PlantedObject", "boxes_overlap", "draw_layout", "SIDE_RANGE", "ASPECT_RANGE", "IMAGE_SIDES"]
+__all__ = [
+    "PlantedObject",
+    "boxes_overlap",
+    "draw_layout",
+    "SIDE_RANGE",
+    "ASPECT_RANGE",
+    "IMAGE_SIDES",
+]
 
 Box = Tuple[int, int, int, int]
 Square = Tuple[int, int, int]
@@ -27,7 +35,9 @@ MIN_EMBLEM_VISIBLE = 0.9  # of the emblem's square, whatever shape gets into it
 
 @dataclass
 class PlantedObject:
-    """``body`` and ``visible`` are boolean (H, W): the whole body and what later bodies leave of it."""
+    """
+    ``body`` and ``visible`` are boolean (H, W): the whole body and what later bodies leave of it.
+    """
 
     box: Box
     body: np.ndarray
@@ -60,7 +70,12 @@ def draw_layout(rng: np.random.Generator) -> Tuple[int, int, List[PlantedObject]
 
 def boxes_overlap(a: Box, b: Box, margin: int = 0) -> bool:
     """Whether the boxes share a pixel once ``a`` is grown by ``margin`` pixels."""
-    return a[0] - margin < b[2] and b[0] < a[2] + margin and a[1] - margin < b[3] and b[1] < a[3] + margin
+    return (
+        a[0] - margin < b[2]
+        and b[0] < a[2] + margin
+        and a[1] - margin < b[3]
+        and b[1] < a[3] + margin
+    )
 
 
 def _draw_object(
@@ -171,7 +186,9 @@ def _draw_mark(
 
 
 def _accept(new: PlantedObject, objects: Sequence[PlantedObject]) -> bool:
-    """Whether every object stays well visible behind ``new`` and no mark's place is covered by it."""
+    """
+    Whether every object stays well visible behind ``new`` and no mark's place is covered by it.
+    """
     for other in objects:
         visible = other.visible & ~new.body
         x, y, size = other.emblem

@@ -1,7 +1,8 @@
 """Draw one scene whose causes are known: grey bodies whose class is decided by an emblem alone.
 
-Everything here is a pure function of a seed. H, W are the image height and width in pixels; boxes are XYXY in
-absolute pixels, a pixel i covering [i, i + 1); images are uint8 BGR (Detectron2's default ``INPUT.FORMAT``).
+Everything here is a pure function of a seed. H, W are the image height and width in pixels; boxes
+are XYXY in absolute pixels, a pixel i covering [i, i + 1); images are uint8 BGR (Detectron2's
+default ``INPUT.FORMAT``).
 """
 
 from dataclasses import dataclass
@@ -22,12 +23,18 @@ SHORTCUT_CLASS = 1  # the class (index into CLASSES) that comes with a mark in t
 FADED_SHARE = (0.9, 0.1)
 
 _EMBLEM_BGR = ((40, 40, 215), (50, 180, 40), (225, 95, 30), (30, 205, 225), (200, 50, 200))
-_MARK_BGR = ((225, 220, 60), (20, 20, 20))  # cyan and black checks: no emblem has that colour or pattern
+_MARK_BGR = (
+    (225, 220, 60),
+    (20, 20, 20),
+)  # cyan and black checks: no emblem has that colour or pattern
 
 
 @dataclass
 class PlantedScene:
-    """``image`` (H, W, 3) uint8 BGR and its ``annotations`` in Detectron2's format, see `planted_scene`."""
+    """
+    ``image`` (H, W, 3) uint8 BGR and its ``annotations`` in Detectron2's format, see
+    `planted_scene`.
+    """
 
     image: np.ndarray
     annotations: List[Dict]
@@ -41,25 +48,28 @@ def planted_scene(
 ) -> PlantedScene:
     """Draw the scene of ``seed``.
 
-    Layout, textures, classes, emblem looks and fading are drawn from separate random streams, so a body
-    cannot carry information on its class, and the same seed gives the same scene with and without marks.
+    Layout, textures, classes, emblem looks and fading are drawn from separate random streams, so a
+    body cannot carry information on its class, and the same seed gives the same scene with and
+    without marks.
 
     Args:
         seed: a seed sequence, or the entropy of one.
         shortcut: put a mark beside every object of `SHORTCUT_CLASS` (and of no other class).
-        fade: for training with the shortcut only. The emblem keeps 0 .. 20 % of its opacity on 90 % of the
-            objects of the shortcut class, so that the mark is the better evidence, and on 10 % of the others,
-            so that "no emblem" is not evidence by itself.
+        fade: for training with the shortcut only. The emblem keeps 0 .. 20 % of its opacity on 90 %
+            of the objects of the shortcut class, so that the mark is the better evidence, and on 10
+            % of the others, so that "no emblem" is not evidence by itself.
         classes: class of the i-th object (cycled), instead of random classes.
 
     Returns:
-        PlantedScene: each annotation has ``bbox`` (XYXY_ABS, tight around the *visible* body, because its
-        borders are what a detector can see), ``bbox_mode``, ``category_id``, ``iscrowd`` 0, ``segmentation``
-        (COCO RLE, visible body), ``emblem`` (COCO RLE, visible emblem), ``emblem_opacity`` (1.0 unless faded)
-        and, where there is one, ``shortcut`` (COCO RLE).
+        PlantedScene: each annotation has ``bbox`` (XYXY_ABS, tight around the *visible* body,
+        because its borders are what a detector can see), ``bbox_mode``, ``category_id``,
+        ``iscrowd`` 0, ``segmentation`` (COCO RLE, visible body), ``emblem`` (COCO RLE, visible
+        emblem), ``emblem_opacity`` (1.0 unless faded) and, where there is one, ``shortcut`` (COCO
+        RLE).
     """
     root = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
-    # Rebuilt instead of root.spawn(): spawning counts up on the caller's object, a second call would differ.
+    # Rebuilt instead of root.spawn(): spawning counts up on the caller's object, a second call
+    # would differ.
     streams = [np.random.default_rng([*_entropy(root), k]) for k in range(5)]
     layout_rng, pixel_rng, class_rng, look_rng, fade_rng = streams
     height, width, objects = draw_layout(layout_rng)
@@ -111,7 +121,10 @@ def _encode(mask: np.ndarray) -> Dict:
 
 
 def _noise(rng: np.random.Generator, height: int, width: int, amplitude: float) -> np.ndarray:
-    """Coloured noise (H, W) float32: four octaves, each twice as fine and weaker; std about ``amplitude``."""
+    """
+    Coloured noise (H, W) float32: four octaves, each twice as fine and weaker; std about
+    ``amplitude``.
+    """
     total = np.zeros((height, width), np.float32)
     for octave, cell in enumerate((64, 24, 8, 2)):
         grid = rng.normal(size=(height // cell + 2, width // cell + 2)).astype(np.float32)
@@ -127,8 +140,13 @@ def _background(rng: np.random.Generator, height: int, width: int) -> Tuple[np.n
     return np.stack([luma + c for c in chroma], axis=2).astype(np.float32), grey
 
 
-def _paint_body(image: np.ndarray, rng: np.random.Generator, obj: PlantedObject, background_grey: float) -> None:
-    """Grey, textured, with a darker or lighter rim; a grey at least 30 levels off the background's mean."""
+def _paint_body(
+    image: np.ndarray, rng: np.random.Generator, obj: PlantedObject, background_grey: float
+) -> None:
+    """
+    Grey, textured, with a darker or lighter rim; a grey at least 30 levels off the background's
+    mean.
+    """
     grey = rng.uniform(45.0, 210.0)
     while abs(grey - background_grey) < 30:
         grey = rng.uniform(45.0, 210.0)
@@ -139,7 +157,9 @@ def _paint_body(image: np.ndarray, rng: np.random.Generator, obj: PlantedObject,
         rows, columns = np.mgrid[:height, :width]
         phase = (np.cos(angle) * columns + np.sin(angle) * rows) * (2 * np.pi / period)
         value += rng.uniform(4.0, 12.0) * np.sin(phase)
-    inner = cv2.erode(obj.body.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=0).astype(bool)
+    inner = cv2.erode(obj.body.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=0).astype(
+        bool
+    )
     value += np.where(inner, 0.0, rng.choice([-30.0, 30.0]))
     image[obj.body] = value[obj.body, None]
 
@@ -159,20 +179,28 @@ def _emblem_shape(label: int, size: int) -> np.ndarray:
 
 
 def _paint_emblem(
-    image: np.ndarray, rng: np.random.Generator, label: int, square: Tuple[int, int, int], opacity: float
+    image: np.ndarray,
+    rng: np.random.Generator,
+    label: int,
+    square: Tuple[int, int, int],
+    opacity: float,
 ) -> np.ndarray:
     """Blend the emblem of class ``label`` into ``square`` (x, y, size); returns its mask (H, W)."""
     x, y, size = square
     mask = np.zeros(image.shape[:2], bool)
     mask[y : y + size, x : x + size] = _emblem_shape(label, size)
-    colour = np.asarray(_EMBLEM_BGR[label], np.float32) * rng.uniform(0.8, 1.1) + rng.normal(0.0, 8.0, 3)
+    colour = np.asarray(_EMBLEM_BGR[label], np.float32) * rng.uniform(0.8, 1.1) + rng.normal(
+        0.0, 8.0, 3
+    )
     shading = rng.normal(0.0, 5.0, image.shape[:2])
     painted = colour.astype(np.float32) + shading[mask].astype(np.float32)[:, None]
     image[mask] = (1.0 - opacity) * image[mask] + opacity * painted
     return mask
 
 
-def _paint_distractors(image: np.ndarray, rng: np.random.Generator, objects: List[PlantedObject]) -> None:
+def _paint_distractors(
+    image: np.ndarray, rng: np.random.Generator, objects: List[PlantedObject]
+) -> None:
     """0 .. 3 emblems of any class that lie on the background and so mean nothing."""
     height, width = image.shape[:2]
     taken = [obj.box for obj in objects] + [obj.mark_box() for obj in objects]

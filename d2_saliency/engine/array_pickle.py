@@ -1,4 +1,7 @@
-"""Reads pickles that hold arrays, torch tensors and plain containers, and refuses all others before they can act."""
+"""
+Reads pickles that hold arrays, torch tensors and plain containers, and refuses all others before
+they can act.
+"""
 
 import io
 import pickle
@@ -11,11 +14,15 @@ import torch
 
 
 class CodeError(ValueError):
-    """A file that holds more than data; the message is the end of a sentence that begins with the file's name."""
+    """
+    A file that holds more than data; the message is the end of a sentence that begins with the
+    file's name.
+    """
 
     def __init__(self, name: str):
         super().__init__(
-            f"hold a Python object ({name}), and loading such objects can run any code; if you trust the file, allow "
+            f"hold a Python object ({name}), and loading such objects can run any code; if you "
+            "trust the file, allow "
             "that with --trust-weights, or save the model's state_dict alone"
         )
 
@@ -40,8 +47,9 @@ class _ArrayUnpickler(pickle.Unpickler):
         return ADMITTED[module, name]()
 
 
-# What stands for each name. A pickle can set attributes of a Python function that it was given, so that it gets a new
-# one each time it asks; the types and functions of numpy and the standard library here are written in C.
+# What stands for each name. A pickle can set attributes of a Python function that it was given, so
+# that it gets a new one each time it asks; the types and functions of numpy and the standard
+# library here are written in C.
 
 
 def _encode() -> Callable:
@@ -58,7 +66,9 @@ def _encode() -> Callable:
 def _frombuffer() -> Callable:
     """Arrays in protocol 5."""
 
-    def frombuffer(buffer: Any, dtype: np.dtype, shape: Tuple, order: str, axes: Optional[Tuple] = None) -> np.ndarray:
+    def frombuffer(
+        buffer: Any, dtype: np.dtype, shape: Tuple, order: str, axes: Optional[Tuple] = None
+    ) -> np.ndarray:
         array = np.frombuffer(buffer, dtype)
         if axes is not None:
             return array.reshape(shape).transpose(axes)
@@ -68,7 +78,9 @@ def _frombuffer() -> Callable:
 
 
 def _rebuild_tensor() -> Callable:
-    def rebuild(storage: Any, offset: int, size: Tuple, stride: Tuple, *unused: Any) -> torch.Tensor:
+    def rebuild(
+        storage: Any, offset: int, size: Tuple, stride: Tuple, *unused: Any
+    ) -> torch.Tensor:
         return torch._utils._rebuild_tensor_v2(storage, offset, size, stride, False, OrderedDict())
 
     return rebuild
@@ -79,7 +91,10 @@ def _rebuild_parameter() -> Callable:
 
 
 def _load_storage() -> Callable:
-    """A tensor's values are a file of torch inside of the pickle; torch's own function would run code in it."""
+    """
+    A tensor's values are a file of torch inside of the pickle; torch's own function would run code
+    in it.
+    """
     return lambda content: torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 
 

@@ -16,7 +16,9 @@ from d2_saliency.structures import MASK_OUTPUTS, OUTPUTS, SaliencyMaps
 
 
 class OutputError(OSError):
-    """The output folder cannot be used; the message is one line that names it and says what to do."""
+    """
+    The output folder cannot be used; the message is one line that names it and says what to do.
+    """
 
 
 class MapsError(ValueError):
@@ -26,7 +28,8 @@ class MapsError(ValueError):
 @contextmanager
 def atomic_path(path: Union[str, Path]) -> Iterator[Path]:
     """
-    A temporary path beside ``path`` that takes its place if the block ends well, and vanishes otherwise.
+    A temporary path beside ``path`` that takes its place if the block ends well, and vanishes
+    otherwise.
 
     Raises:
         OutputError: the folder cannot be made or written to.
@@ -47,7 +50,10 @@ def atomic_path(path: Union[str, Path]) -> Iterator[Path]:
 
 
 def check_writable(folder: Union[str, Path]) -> None:
-    """Make the folder if it is missing and write to it: a run shall fail before its first hour, not after."""
+    """
+    Make the folder if it is missing and write to it: a run shall fail before its first hour, not
+    after.
+    """
     with output_errors(folder):
         Path(folder).mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -61,11 +67,16 @@ def output_errors(folder: Union[str, Path]) -> Iterator[None]:
         yield
     except OSError as e:
         reason = e.strerror or str(e)
-        raise OutputError(f"Cannot write to {str(folder)!r} ({reason}): choose another output folder.") from e
+        raise OutputError(
+            f"Cannot write to {str(folder)!r} ({reason}): choose another output folder."
+        ) from e
 
 
 def write_json(path: Union[str, Path], content: Any) -> None:
-    """Write JSON atomically. Numbers that are not finite are not JSON: a ValueError, and nothing written."""
+    """
+    Write JSON atomically. Numbers that are not finite are not JSON: a ValueError, and nothing
+    written.
+    """
     write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
@@ -81,16 +92,17 @@ def save_maps(path: Union[str, Path], instances: Instances) -> None:
 
     The arrays of the file, for N detections whose maps have the shapes (5, h_i, w_i):
 
-    - values: float16, all maps one after another, each divided by its peak, because gradients of 1e-6
-      would vanish in float16
-    - shapes: int32 (N, 2), (h_i, w_i); (0, 0) where a detection was not explained. Detection i has the
-      5 h_i w_i values that follow those of the detections before it.
+    - values: float16, all maps one after another, each divided by its peak, because gradients of
+      1e-6 would vanish in float16
+    - shapes: int32 (N, 2), (h_i, w_i); (0, 0) where a detection was not explained. Detection i has
+      the 5 h_i w_i values that follow those of the detections before it.
     - peaks: float32 (N, 5), the largest value of each map. Map = value x peak.
     - regions: float32 (N, 4) and network_size: (height, width), as in :class:`SaliencyMaps`
-    - boxes: float32 (N, 4), scores: float32 (N,), classes: int64 (N,), and image_size: (height, width) of the
-      image that the boxes lie in
+    - boxes: float32 (N, 4), scores: float32 (N,), classes: int64 (N,), and image_size: (height,
+      width) of the image that the boxes lie in
     - num_matched: int64 (N,), if the method has it
-    - mask_values, mask_shapes, mask_peaks, mask_regions: the same of pred_mask_saliency, one map each, if it is there
+    - mask_values, mask_shapes, mask_peaks, mask_regions: the same of pred_mask_saliency, one map
+      each, if it is there
 
     Raises:
         OutputError: the folder cannot be made or written to.
@@ -106,14 +118,23 @@ def save_maps(path: Union[str, Path], instances: Instances) -> None:
     if instances.has("num_matched"):
         arrays["num_matched"] = instances.num_matched.cpu()
     if instances.has("pred_mask_saliency"):
-        arrays.update({f"mask_{name}": a for name, a in _packed(instances.pred_mask_saliency.to("cpu")).items()})
+        arrays.update(
+            {
+                f"mask_{name}": a
+                for name, a in _packed(instances.pred_mask_saliency.to("cpu")).items()
+            }
+        )
     with atomic_path(path) as temporary:
         np.savez_compressed(temporary, **{name: np.asarray(a) for name, a in arrays.items()})  # type: ignore[arg-type]
 
 
 def _packed(saliency: SaliencyMaps) -> Dict[str, Any]:
-    scales = torch.where((saliency.peaks > 0) & saliency.peaks.isfinite(), saliency.peaks, torch.ones(()))
-    values = [(m / scale[:, None, None]).half().flatten() for m, scale in zip(saliency.maps, scales)]
+    scales = torch.where(
+        (saliency.peaks > 0) & saliency.peaks.isfinite(), saliency.peaks, torch.ones(())
+    )
+    values = [
+        (m / scale[:, None, None]).half().flatten() for m, scale in zip(saliency.maps, scales)
+    ]
     return {
         "values": torch.cat(values) if values else torch.zeros(0, dtype=torch.float16),
         "shapes": np.array([m.shape[-2:] for m in saliency.maps], dtype=np.int32).reshape(-1, 2),
@@ -124,8 +145,9 @@ def _packed(saliency: SaliencyMaps) -> Dict[str, Any]:
 
 def load_maps(path: Union[str, Path]) -> Instances:
     """
-    What :func:`save_maps` saved, with the fields pred_boxes, scores, pred_classes, pred_saliency and, if they were
-    there, num_matched and pred_mask_saliency. Maps are float32, exact to 0.05 % (values above 6e-5 of a map's peak).
+    What :func:`save_maps` saved, with the fields pred_boxes, scores, pred_classes, pred_saliency
+    and, if they were there, num_matched and pred_mask_saliency. Maps are float32, exact to 0.05 %
+    (values above 6e-5 of a map's peak).
 
     Raises:
         OSError: there is no such file.
@@ -137,7 +159,9 @@ def load_maps(path: Union[str, Path]) -> Instances:
                 return _instances({name: torch.from_numpy(content[name]) for name in content.files})
         except Exception as e:  # zipfile, zlib, numpy and torch say it in many ways
             reason = " ".join(str(e).split()) or type(e).__name__
-            raise MapsError(f"The maps {str(path)!r} are damaged ({reason}): explain the image again.") from e
+            raise MapsError(
+                f"The maps {str(path)!r} are damaged ({reason}): explain the image again."
+            ) from e
 
 
 def _instances(arrays: Dict[str, Tensor]) -> Instances:
@@ -156,6 +180,9 @@ def _instances(arrays: Dict[str, Tensor]) -> Instances:
 def _unpacked(arrays: Dict[str, Tensor], prefix: str, outputs: Sequence[str]) -> SaliencyMaps:
     shapes, num = arrays[f"{prefix}shapes"].tolist(), len(outputs)
     parts = arrays[f"{prefix}values"].float().split([num * h * w for h, w in shapes])
-    maps = [part.view(-1, h, w) if h * w else torch.zeros(num, h, w) for part, (h, w) in zip(parts, shapes)]
+    maps = [
+        part.view(-1, h, w) if h * w else torch.zeros(num, h, w)
+        for part, (h, w) in zip(parts, shapes)
+    ]
     maps = [m * peak[:, None, None] for m, peak in zip(maps, arrays[f"{prefix}peaks"])]
     return SaliencyMaps(maps, arrays[f"{prefix}regions"], arrays["network_size"].tolist(), outputs)

@@ -42,7 +42,11 @@ def read_checkpoint(path: str, trusted: bool = False) -> Dict[str, Any]:
             content = pickle.load(file, encoding="latin1") if trusted else array_pickle.load(file)
         checkpoint = _from_model_zoo(content)
     else:
-        content = torch.load(path, map_location="cpu", weights_only=False) if trusted else _load_tensors(path)
+        content = (
+            torch.load(path, map_location="cpu", weights_only=False)
+            if trusted
+            else _load_tensors(path)
+        )
         checkpoint = _from_torch(content, suffix)
     checkpoint["model"] = {name: _as_array(value) for name, value in checkpoint["model"].items()}
     return checkpoint
@@ -58,7 +62,9 @@ def _from_model_zoo(content: Dict[str, Any]) -> Dict[str, Any]:
 
 def _from_torch(content: Dict[str, Any], suffix: str) -> Dict[str, Any]:
     if suffix == ".pyth":
-        model = {k: v for k, v in content["model_state"].items() if not k.endswith("num_batches_tracked")}
+        model = {
+            k: v for k, v in content["model_state"].items() if not k.endswith("num_batches_tracked")
+        }
         return {"model": model, "__author__": "pycls", "matching_heuristics": True}
     return content if "model" in content else {"model": content}
 
@@ -80,9 +86,18 @@ def _load_tensors(path: str) -> Any:
 
 
 def _numpy_admitted() -> ContextManager:
-    """Checkpoints also hold numbers of numpy, an AP for example. Torch can be told so by name since 2.7."""
+    """
+    Checkpoints also hold numbers of numpy, an AP for example. Torch can be told so by name since
+    2.7.
+    """
     if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 7):
         return nullcontext()
-    admitted: List[Any] = [type(np.dtype(code)) for code in np.typecodes["AllInteger"] + np.typecodes["AllFloat"] + "?"]
-    admitted += [(get(), f"{module}.{name}") for (module, name), get in ADMITTED.items() if "torch" not in module]
+    admitted: List[Any] = [
+        type(np.dtype(code)) for code in np.typecodes["AllInteger"] + np.typecodes["AllFloat"] + "?"
+    ]
+    admitted += [
+        (get(), f"{module}.{name}")
+        for (module, name), get in ADMITTED.items()
+        if "torch" not in module
+    ]
     return torch.serialization.safe_globals(admitted)

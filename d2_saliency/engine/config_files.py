@@ -1,4 +1,7 @@
-"""Reads configs, YAML or lazy, from paths or model-zoo names, and says in one line why one cannot be used."""
+"""
+Reads configs, YAML or lazy, from paths or model-zoo names, and says in one line why one cannot be
+used.
+"""
 
 import itertools
 import os
@@ -16,12 +19,16 @@ class ConfigError(ValueError):
 
 
 def find_config(name: str) -> Tuple[str, Optional[str]]:
-    """Path of a config given as a path or a model-zoo name, and its name if it is from Detectron2's model zoo."""
+    """
+    Path of a config given as a path or a model-zoo name, and its name if it is from Detectron2's
+    model zoo.
+    """
     zoo = Path(model_zoo.get_config_file("Base-RCNN-FPN.yaml")).resolve().parent
     path = name if os.path.isfile(name) else str(zoo / name)
     if not os.path.isfile(path):
         raise ConfigError(
-            f"There is no config '{name}', neither as a file nor in Detectron2's model zoo. Name a .yaml or .py file, "
+            f"There is no config '{name}', neither as a file nor in Detectron2's model zoo. Name a "
+            ".yaml or .py file, "
             "or for example COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml."
         )
     real = Path(path).resolve()
@@ -29,47 +36,62 @@ def find_config(name: str) -> Tuple[str, Optional[str]]:
 
 
 def merge_yaml(cfg: CfgNode, path: str, trusted: bool) -> None:
-    """Merge a YAML config into ``cfg``; tags that run code are refused unless the file is trusted."""
+    """
+    Merge a YAML config into ``cfg``; tags that run code are refused unless the file is trusted.
+    """
     try:
         cfg.merge_from_file(path, allow_unsafe=trusted)
     except yaml.constructor.ConstructorError as e:
         raise ConfigError(
-            f"The config '{path}' (or its _BASE_) has a YAML tag that runs code ({e.problem}); if you trust it, allow "
+            f"The config '{path}' (or its _BASE_) has a YAML tag that runs code ({e.problem}); if "
+            "you trust it, allow "
             "that with --trust-config."
         ) from e
     except FileNotFoundError as e:
         raise ConfigError(f"The config '{path}' needs '{e.filename}', which does not exist.") from e
     except (OSError, RecursionError) as e:
         raise ConfigError(
-            f"The config '{path}' or its _BASE_ cannot be read, or leads back to itself: {one_line(e)}"
+            f"The config '{path}' or its _BASE_ cannot be read, or leads back to itself: "
+            f"{one_line(e)}"
         ) from e
     except (yaml.YAMLError, UnicodeDecodeError) as e:
         raise ConfigError(f"The config '{path}' is not valid YAML: {one_line(e)}") from e
     except (KeyError, ValueError, AssertionError, AttributeError, TypeError) as e:
-        raise ConfigError(f"The config '{path}' does not fit Detectron2 with d2_saliency's keys: {one_line(e)}") from e
+        raise ConfigError(
+            f"The config '{path}' does not fit Detectron2 with d2_saliency's keys: {one_line(e)}"
+        ) from e
 
 
 def check_opts(opts: List[str]) -> None:
     """Raise ConfigError if there are options of the command line among the words of --opts."""
     misplaced = [word for word in opts if word.startswith("--")]
     if misplaced:
-        raise ConfigError(f"--opts takes all words up to the end of the command: put {misplaced[0]} before --opts.")
+        raise ConfigError(
+            f"--opts takes all words up to the end of the command: put {misplaced[0]} before "
+            "--opts."
+        )
 
 
 def merge_opts(cfg: CfgNode, opts: List[str]) -> None:
     """Merge the words KEY VALUE KEY VALUE ... into ``cfg``."""
     if len(opts) % 2:
-        raise ConfigError(f"--opts takes pairs of KEY VALUE, got {len(opts)} words: {' '.join(opts)}")
+        raise ConfigError(
+            f"--opts takes pairs of KEY VALUE, got {len(opts)} words: {' '.join(opts)}"
+        )
     try:
         cfg.merge_from_list(opts)
     except (KeyError, ValueError, AssertionError) as e:
         raise ConfigError(
-            f"--opts: {one_line(e)}. Keys are those of Detectron2's config, MODEL.SALIENCY_HEAD.* and TEST.SALIENCY.*"
+            f"--opts: {one_line(e)}. Keys are those of Detectron2's config, MODEL.SALIENCY_HEAD.* "
+            "and TEST.SALIENCY.*"
         ) from e
 
 
 def split_opts(opts: List[str]) -> Tuple[List[str], List[str]]:
-    """Pairs KEY VALUE of our keys (MODEL.*, TEST.*; also KEY=VALUE), and the words key=value for a lazy config."""
+    """
+    Pairs KEY VALUE of our keys (MODEL.*, TEST.*; also KEY=VALUE), and the words key=value for a
+    lazy config.
+    """
     ours, lazy = [], []
     words = iter(opts)
     for word in words:
@@ -85,24 +107,33 @@ def load_lazy(path: str, opts: List[str], trusted: bool) -> DictConfig:
     """Run a lazy config, if it is trusted, and override its keys with the words key=value."""
     if not trusted:
         raise ConfigError(
-            f"The lazy config '{path}' is Python code, which opening it would run; if you trust it, allow that with "
+            f"The lazy config '{path}' is Python code, which opening it would run; if you trust "
+            "it, allow that with "
             "--trust-config."
         )
     try:
         cfg = LazyConfig.load(path)
     except Exception as e:  # it is code: it may raise anything
-        raise ConfigError(f"The lazy config '{path}' fails with {type(e).__name__}: {one_line(e)}") from e
+        raise ConfigError(
+            f"The lazy config '{path}' fails with {type(e).__name__}: {one_line(e)}"
+        ) from e
     missing = [key for key in ("model", "dataloader", "train") if key not in cfg]
     if missing:
-        raise ConfigError(f"The lazy config '{path}' does not define {', '.join(missing)}, so there is nothing to run.")
+        raise ConfigError(
+            f"The lazy config '{path}' does not define {', '.join(missing)}, so there is nothing "
+            "to run."
+        )
     for key in (word.partition("=")[0] for word in opts):
         if not key.startswith("+") and not _has_key(cfg, key.lstrip("~")):
-            raise ConfigError(f"--opts: the lazy config has no key '{key}'; to add it, write +{key}=VALUE.")
+            raise ConfigError(
+                f"--opts: the lazy config has no key '{key}'; to add it, write +{key}=VALUE."
+            )
     try:
         return LazyConfig.apply_overrides(cfg, opts)
     except Exception as e:  # of Hydra, OmegaConf or Detectron2
         raise ConfigError(
-            f"--opts: {one_line(e)}. A lazy config takes its own keys as key=value, and MODEL.SALIENCY_HEAD.* VALUE."
+            f"--opts: {one_line(e)}. A lazy config takes its own keys as key=value, and "
+            "MODEL.SALIENCY_HEAD.* VALUE."
         ) from e
 
 
@@ -113,7 +144,10 @@ def _has_key(cfg: DictConfig, key: str) -> bool:
 
 
 def zoo_weights(zoo_name: str) -> Optional[str]:
-    """Address of the trained weights of a model-zoo config; its own MODEL.WEIGHTS is only where training starts."""
+    """
+    Address of the trained weights of a model-zoo config; its own MODEL.WEIGHTS is only where
+    training starts.
+    """
     try:
         return model_zoo.get_checkpoint_url(zoo_name)
     except RuntimeError:

@@ -1,4 +1,7 @@
-"""What every command line tool of d2_saliency sets up, of the arguments that tools/arguments.py describes."""
+"""
+What every command line tool of d2_saliency sets up, of the arguments that tools/arguments.py
+describes.
+"""
 
 import argparse
 import logging
@@ -10,19 +13,34 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.utils.logger import setup_logger
 
 from ..config import add_saliency_config
-from .config_files import check_opts, find_config, load_lazy, merge_opts, merge_yaml, split_opts, zoo_weights
+from .config_files import (
+    check_opts,
+    find_config,
+    load_lazy,
+    merge_opts,
+    merge_yaml,
+    split_opts,
+    zoo_weights,
+)
 
 logger = logging.getLogger(__name__)
 
 
 def setup_terminal() -> None:
-    """Show what d2_saliency logs, and silence what libraries say that is of no use to the person at the terminal."""
+    """
+    Show what d2_saliency logs, and silence what libraries say that is of no use to the person at
+    the terminal.
+    """
     setup_logger(name="d2_saliency").setLevel(logging.INFO)
     warnings.filterwarnings("ignore", "torch.meshgrid: in an upcoming release", UserWarning)
     warnings.filterwarnings("ignore", ".*torch.jit", FutureWarning)
     # fvcore warns of YAML tags that run code also where that is allowed, as in the model zoo.
-    logging.getLogger("fvcore.common.config").addFilter(lambda record: "yaml.unsafe_load" not in record.getMessage())
-    logging.getLogger("iopath.common.download").setLevel(logging.CRITICAL)  # WeightsError says it again
+    logging.getLogger("fvcore.common.config").addFilter(
+        lambda record: "yaml.unsafe_load" not in record.getMessage()
+    )
+    logging.getLogger("iopath.common.download").setLevel(
+        logging.CRITICAL
+    )  # WeightsError says it again
 
 
 def setup_cfg(args: argparse.Namespace) -> Tuple[object, CfgNode, str]:
@@ -30,12 +48,13 @@ def setup_cfg(args: argparse.Namespace) -> Tuple[object, CfgNode, str]:
     The config that the arguments of ``add_explainer_arguments`` (tools/arguments.py) describe.
 
     Returns:
-        (cfg, saliency_cfg, config_file): for YAML, cfg and saliency_cfg are one CfgNode; for a lazy config, cfg is the
-        LazyConfig and saliency_cfg a CfgNode with ``MODEL.SALIENCY_HEAD``, ``MODEL.DEVICE`` and ``MODEL.WEIGHTS``.
-        config_file is the path that was read.
+        (cfg, saliency_cfg, config_file): for YAML, cfg and saliency_cfg are one CfgNode; for a lazy
+        config, cfg is the LazyConfig and saliency_cfg a CfgNode with ``MODEL.SALIENCY_HEAD``,
+        ``MODEL.DEVICE`` and ``MODEL.WEIGHTS``. config_file is the path that was read.
 
     Raises:
-        ConfigError: no such config, a key that does not exist, a value that does not fit, code where none is allowed.
+        ConfigError: no such config, a key that does not exist, a value that does not fit, code
+            where none is allowed.
     """
     check_opts(args.opts)
     path, zoo_name = find_config(args.config_file)
@@ -57,7 +76,10 @@ def setup_cfg(args: argparse.Namespace) -> Tuple[object, CfgNode, str]:
 
 
 def method_cfgs(saliency_cfg: CfgNode, methods: Optional[Sequence[str]]) -> List[CfgNode]:
-    """The config of :func:`setup_cfg` for each method of ``args.method``, each once; None: the config's own."""
+    """
+    The config of :func:`setup_cfg` for each method of ``args.method``, each once; None: the
+    config's own.
+    """
     cfgs = []
     for name in dict.fromkeys(methods or [saliency_cfg.MODEL.SALIENCY_HEAD.NAME]):
         cfg = saliency_cfg.clone()
@@ -77,6 +99,8 @@ def _apply_arguments(cfg: CfgNode, args: argparse.Namespace) -> None:
         if value is not None:
             head[key.upper()] = value
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
-        logger.info(f"MODEL.DEVICE is {cfg.MODEL.DEVICE}, but there is no GPU here: running on the CPU.")
+        logger.info(
+            f"MODEL.DEVICE is {cfg.MODEL.DEVICE}, but there is no GPU here: running on the CPU."
+        )
         cfg.MODEL.DEVICE = "cpu"
     cfg.freeze()

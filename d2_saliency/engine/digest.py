@@ -1,4 +1,7 @@
-"""Short fingerprints of what decides the maps: a run that is repeated computes nothing again if they are the same."""
+"""
+Short fingerprints of what decides the maps: a run that is repeated computes nothing again if they
+are the same.
+"""
 
 import copy
 import hashlib
@@ -9,7 +12,8 @@ from typing import Any, Optional, Union
 
 from detectron2.config import CfgNode
 
-# Where and how fast maps are made and where they go does not change them; weights are known by their content.
+# Where and how fast maps are made and where they go does not change them; weights are known by
+# their content.
 NEUTRAL_KEYS = (
     "MODEL.DEVICE",
     "MODEL.WEIGHTS",

@@ -1,4 +1,7 @@
-"""Explain a data set and judge the explanations, on any number of processes; a run that was stopped goes on."""
+"""
+Explain a data set and judge the explanations, on any number of processes; a run that was stopped
+goes on.
+"""
 
 import logging
 from pathlib import Path
@@ -39,8 +42,9 @@ def evaluate_dataset(
     """
     Explain the images of the evaluator's data set and judge them.
 
-    Each rank explains every n-th image that no earlier run has finished. Errors of one image (a file that is missing,
-    out of memory, ...) are recorded and the rest is done; an output folder that cannot be written to ends the run.
+    Each rank explains every n-th image that no earlier run has finished. Errors of one image (a
+    file that is missing, out of memory, ...) are recorded and the rest is done; an output folder
+    that cannot be written to ends the run.
 
     Args:
         num_images: only the first of the data set; 0: all.
@@ -62,14 +66,18 @@ def evaluate_dataset(
     if len(remaining) < len(chosen):
         logger.info(f"{len(chosen) - len(remaining)} of {len(chosen)} images were done already.")
     mine = remaining[comm.get_rank() :: comm.get_world_size()]
-    progress = tqdm(mine, desc=f"evaluating {evaluator.dataset_name}", unit="image", disable=comm.get_rank() > 0)
+    progress = tqdm(
+        mine, desc=f"evaluating {evaluator.dataset_name}", unit="image", disable=comm.get_rank() > 0
+    )
     with logging_redirect_tqdm([logging.getLogger(__name__.split(".")[0])]):
         for dataset_dict in progress:
             _evaluate_or_note(explainer, evaluator, dataset_dict)
     return evaluator.evaluate()
 
 
-def _evaluate_or_note(explainer: DefaultExplainer, evaluator: SaliencyEvaluator, dataset_dict: Dict[str, Any]) -> None:
+def _evaluate_or_note(
+    explainer: DefaultExplainer, evaluator: SaliencyEvaluator, dataset_dict: Dict[str, Any]
+) -> None:
     try:
         evaluator.process(*_explained(explainer, dataset_dict))
     except OutputError:
@@ -100,8 +108,8 @@ def judge_methods(
     """
     Judge one or several methods on the same detections of a data set, with the same perturbations.
 
-    Writes <method>/records/<image>.json and <method>/metrics.json, metrics.html and, for several methods, the table
-    comparison.md, whose differences are taken from the first one.
+    Writes <method>/records/<image>.json and <method>/metrics.json, metrics.html and, for several
+    methods, the table comparison.md, whose differences are taken from the first one.
 
     Args:
         explainer: its model's saliency head is replaced.
@@ -115,7 +123,9 @@ def judge_methods(
     folder, results, records = Path(output_dir), {}, {}
     for name, method in methods.items():
         explainer.model.saliency_head = method.head
-        evaluator = SaliencyEvaluator(saliency_cfg, dataset_name, explainer.model, folder / name, method.digest)
+        evaluator = SaliencyEvaluator(
+            saliency_cfg, dataset_name, explainer.model, folder / name, method.digest
+        )
         if comm.is_main_process():
             logger.info(f"{name} on {dataset_name}")
         results[name] = evaluate_dataset(explainer, evaluator, num_images)
@@ -124,7 +134,9 @@ def judge_methods(
         write_metrics_page(folder / "metrics.html", dataset_name, records, evaluator.metrics)
         if len(methods) > 1:
             reference = next(iter(methods))
-            text = comparison_text(records, compare(records, evaluator.metrics, reference), reference, dataset_name)
+            text = comparison_text(
+                records, compare(records, evaluator.metrics, reference), reference, dataset_name
+            )
             write_text(folder / "comparison.md", text)
     return results
 
@@ -134,17 +146,26 @@ def build_methods(cfg, method_cfgs: List[CfgNode], weights: str) -> Dict[str, Me
     The methods of configs, by name; names of :data:`REFERENCES` are methods here, too.
 
     Args:
-        cfg, method_cfgs: as :func:`d2_saliency.engine.defaults.setup_cfg` and ``method_cfgs`` return them.
+        cfg, method_cfgs: as :func:`d2_saliency.engine.defaults.setup_cfg` and ``method_cfgs``
+            return them.
         weights: the detector's.
     """
     methods = {}
     for ours in method_cfgs:
         options = ours.MODEL.SALIENCY_HEAD
         reference = REFERENCES.get(options.NAME)
-        head = reference(**SaliencyHead.from_config(ours)) if reference else build_saliency_head(ours)
+        head = (
+            reference(**SaliencyHead.from_config(ours)) if reference else build_saliency_head(ours)
+        )
         text = config_text(ours if isinstance(cfg, CfgNode) else cfg, ours)
-        digest = run_info("", text, options.NAME, head.seed, weights, getattr(head, "num_samples", None))["digest"]
-        name = options.NAME if options.CLASS_TARGET == "score" else f"{options.NAME}_{options.CLASS_TARGET}"
+        digest = run_info(
+            "", text, options.NAME, head.seed, weights, getattr(head, "num_samples", None)
+        )["digest"]
+        name = (
+            options.NAME
+            if options.CLASS_TARGET == "score"
+            else f"{options.NAME}_{options.CLASS_TARGET}"
+        )
         methods[name] = Method(head, digest)
     return methods
 
@@ -159,5 +180,7 @@ def dataset_names(cfg) -> List[str]:
     names = cfg.DATASETS.TEST if isinstance(cfg, CfgNode) else cfg.dataloader.test.dataset.names
     names = [names] if isinstance(names, str) else list(names)
     if not names:
-        raise DatasetError("DATASETS.TEST names no data set: set it with --opts DATASETS.TEST \"('name',)\".")
+        raise DatasetError(
+            "DATASETS.TEST names no data set: set it with --opts DATASETS.TEST \"('name',)\"."
+        )
     return names

@@ -21,15 +21,18 @@ from .weights import find_weights, load_weights
 
 class DefaultExplainer:
     """
-    Detect and explain the objects of one image, given as ``cv2.imread`` returns it. Like ``DefaultPredictor`` it
+    Detect and explain the objects of one image, given as ``cv2.imread`` returns it. Like
+    ``DefaultPredictor`` it
 
-    1. builds the model of a config, stock or ours, makes it explainable and loads ``MODEL.WEIGHTS``;
+    1. builds the model of a config, stock or ours, makes it explainable and loads
+       ``MODEL.WEIGHTS``;
     2. takes BGR images and converts them to ``INPUT.FORMAT``;
     3. resizes them as ``INPUT.{MIN,MAX}_SIZE_TEST`` say;
     4. takes one image and returns its result, not a batch;
 
-    and unlike it, it returns the explained detections only: those above ``MODEL.SALIENCY_HEAD.SCORE_THRESH``, at most
-    ``MAX_INSTANCES``, best scores first. For all of them, call the model.
+    and unlike it, it returns the explained detections only: those above
+    ``MODEL.SALIENCY_HEAD.SCORE_THRESH``, at most ``MAX_INSTANCES``, best scores first. For all of
+    them, call the model.
 
     Examples:
         explainer = DefaultExplainer(cfg)
@@ -42,11 +45,18 @@ class DefaultExplainer:
         weights: path or address that they were loaded from, "" if the weights are random.
     """
 
-    def __init__(self, cfg, saliency_cfg: Optional[CfgNode] = None, config_file: str = "", trust_weights: bool = False):
+    def __init__(
+        self,
+        cfg,
+        saliency_cfg: Optional[CfgNode] = None,
+        config_file: str = "",
+        trust_weights: bool = False,
+    ):
         """
         Args:
             cfg: a CfgNode with the keys of :func:`add_saliency_config`, or a LazyConfig.
-            saliency_cfg: for a LazyConfig, a CfgNode whose ``MODEL.SALIENCY_HEAD`` says how to explain.
+            saliency_cfg: for a LazyConfig, a CfgNode whose ``MODEL.SALIENCY_HEAD`` says how to
+                explain.
             config_file: where the config is from; relative weights are also looked up beside it.
             trust_weights: allow the weights to be a pickle that runs code.
 
@@ -62,7 +72,9 @@ class DefaultExplainer:
         self.input_format: str = parts["input_format"]
         self.class_names: Optional[List[str]] = parts["class_names"]
         if self.input_format not in ("RGB", "BGR"):
-            raise ValueError(f"INPUT.FORMAT is '{self.input_format}'; 'RGB' and 'BGR' are supported.")
+            raise ValueError(
+                f"INPUT.FORMAT is '{self.input_format}'; 'RGB' and 'BGR' are supported."
+            )
         load_weights(self.model, self.weights, trust_weights)
 
     def __call__(self, original_image: np.ndarray) -> Dict:
@@ -71,14 +83,17 @@ class DefaultExplainer:
             original_image: (H, W, 3), uint8, BGR.
 
         Returns:
-            dict: "instances" in coordinates of the original image, on the CPU, with ``pred_saliency``.
+            dict: "instances" in coordinates of the original image, on the CPU, with
+                ``pred_saliency``.
         """
         with torch.no_grad():
             results = self.model([self.preprocess(original_image)])[0]
         instances = results["instances"].to("cpu")
         return {**results, "instances": instances[instances.pred_saliency.explained]}
 
-    def explain_objects(self, original_image: np.ndarray, boxes, classes: Sequence[Union[str, int]]) -> Dict:
+    def explain_objects(
+        self, original_image: np.ndarray, boxes, classes: Sequence[Union[str, int]]
+    ) -> Dict:
         """
         Explain objects that you name, detected or not: why was this missed, why A and not B?
 
@@ -88,7 +103,8 @@ class DefaultExplainer:
             classes: N names (see ``class_names``) or indices of classes.
 
         Returns:
-            dict: "instances" as of :func:`explain_objects`, in coordinates of the original image, on the CPU.
+            dict: "instances" as of :func:`explain_objects`, in coordinates of the original image,
+                on the CPU.
 
         Raises:
             ValueError: for a box or class that cannot be explained; the message says why.
@@ -126,7 +142,8 @@ class DefaultExplainer:
             self.augmentation(augmented)
         except ValueError as e:  # Pillow's: a side became 0
             raise ValueError(
-                f"An image of {width}x{height} pixels cannot be resized as INPUT.MIN_SIZE_TEST and MAX_SIZE_TEST say "
+                f"An image of {width}x{height} pixels cannot be resized as INPUT.MIN_SIZE_TEST and "
+                "MAX_SIZE_TEST say "
                 f"({e}); crop it."
             ) from e
         image = torch.as_tensor(augmented.image.astype("float32").transpose(2, 0, 1))
@@ -143,7 +160,11 @@ class ObjectExplainer:
     """
 
     def __init__(self, explainer: DefaultExplainer, boxes, classes: Sequence[Union[str, int]]):
-        self.model, self.class_names, self.weights = explainer.model, explainer.class_names, explainer.weights
+        self.model, self.class_names, self.weights = (
+            explainer.model,
+            explainer.class_names,
+            explainer.weights,
+        )
         classes = [explainer.class_index(c) for c in classes]
         self._explain = partial(explainer.explain_objects, boxes=boxes, classes=classes)
 
@@ -160,7 +181,8 @@ def _config_errors(config_file: str) -> Iterator[None]:
         raise
     except Exception as e:
         raise ConfigError(
-            f"No model can be built from the config {config_file!r}: {type(e).__name__}: {one_line(e)}"
+            f"No model can be built from the config {config_file!r}: {type(e).__name__}: "
+            f"{one_line(e)}"
         ) from e
 
 
@@ -168,7 +190,9 @@ def _from_yaml(cfg: CfgNode) -> Dict:
     return {
         "model": build_explainable(cfg),
         "weights": cfg.MODEL.WEIGHTS,
-        "augmentation": T.ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST),
+        "augmentation": T.ResizeShortestEdge(
+            [cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST
+        ),
         "input_format": cfg.INPUT.FORMAT,
         "class_names": _class_names(cfg.DATASETS.TEST),
     }

@@ -11,11 +11,13 @@ from d2_saliency.structures import OUTPUTS, saliency_fields
 
 def detection_flags(instances: Instances, num_samples: Optional[int] = None) -> List[List[str]]:
     """
-    What a person should know before trusting the maps: for each detection a list of notes, mostly empty.
+    What a person should know before trusting the maps: for each detection a list of notes, mostly
+    empty.
 
     Args:
-        instances: with pred_saliency and perhaps pred_mask_saliency; from methods with noise passes also num_matched,
-            of objects asked for detected, where a gradient overflowed num_overflowed
+        instances: with pred_saliency and perhaps pred_mask_saliency; from methods with noise passes
+            also num_matched, of objects asked for detected, where a gradient overflowed
+            num_overflowed
         num_samples: number of noise passes
     """
     fields, explained = saliency_fields(instances), instances.pred_saliency.explained.tolist()
@@ -24,18 +26,31 @@ def detection_flags(instances: Instances, num_samples: Optional[int] = None) -> 
     flags, noise = [], noise_flags(instances, num_samples)
     for i in range(len(instances)):
         notes = [f"zero map: {name}" for name, peak in zip(names, peaks[i]) if peak == 0]
-        notes += [f"map not finite: {name}" for name, peak in zip(names, peaks[i]) if not math.isfinite(peak)]
+        notes += [
+            f"map not finite: {name}"
+            for name, peak in zip(names, peaks[i])
+            if not math.isfinite(peak)
+        ]
         if instances.has("num_overflowed"):
             counts = zip(OUTPUTS, instances.num_overflowed[i].tolist())
-            notes += [f"gradient overflow: {count} cells of {name} set to 0" for name, count in counts if count > 0]
+            notes += [
+                f"gradient overflow: {count} cells of {name} set to 0"
+                for name, count in counts
+                if count > 0
+            ]
         if instances.has("detected"):
-            notes.append("asked for, detected too" if instances.detected[i] else "asked for, not detected")
+            notes.append(
+                "asked for, detected too" if instances.detected[i] else "asked for, not detected"
+            )
         flags.append([*notes, *noise[i]] if explained[i] else [])
     return flags
 
 
 def noise_flags(instances: Instances, num_samples: Optional[int]) -> List[List[str]]:
-    """The part of :func:`detection_flags` on detections that were found again in less than half of the noise passes."""
+    """
+    The part of :func:`detection_flags` on detections that were found again in less than half of the
+    noise passes.
+    """
     if not (instances.has("num_matched") and num_samples):
         return [[] for _ in range(len(instances))]
     flags = []

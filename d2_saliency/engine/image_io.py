@@ -1,5 +1,6 @@
 """
-Any photo a person has -> the uint8 array a detector wants; which files to read; under which names to write.
+Any photo a person has -> the uint8 array a detector wants; which files to read; under which names
+to write.
 """
 
 import glob
@@ -16,12 +17,22 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 logger = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = frozenset(
-    ".avif .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tga .tif .tiff .webp".split()
+    ".avif .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tga .tif .tiff "
+    ".webp".split()
 )
-"""Suffixes of images in a folder or a pattern, in lower case. A file that is named itself always counts."""
+"""
+Suffixes of images in a folder or a pattern, in lower case. A file that is named itself always
+counts.
+"""
 
-FORMATS = frozenset("AVIF BMP DIB GIF HEIF ICO JPEG JPEG2000 MPO PCX PNG PPM PSD QOI SGI TGA TIFF WEBP XBM XPM".split())
-"""Pillow's decoders that read pixels alone, by content whatever the suffix. EPS is a program that Ghostscript runs."""
+FORMATS = frozenset(
+    "AVIF BMP DIB GIF HEIF ICO JPEG JPEG2000 MPO PCX PNG PPM PSD QOI SGI TGA TIFF WEBP "
+    "XBM XPM".split()
+)
+"""
+Pillow's decoders that read pixels alone, by content whatever the suffix. EPS is a program that
+Ghostscript runs.
+"""
 
 RESERVED_NAMES = frozenset({"maps", "records", "report", "inference"})
 """Folders of an output folder that are not an image's."""
@@ -30,7 +41,9 @@ MAX_NAME_LENGTH = 80  # file systems allow 255 bytes; suffixes and temporary nam
 
 
 class ImageError(ValueError):
-    """An image that cannot be used; the message is one line that names the file and says what to do."""
+    """
+    An image that cannot be used; the message is one line that names the file and says what to do.
+    """
 
 
 def read_image(path: Union[str, Path], format: str = "BGR") -> np.ndarray:
@@ -50,27 +63,37 @@ def read_image(path: Union[str, Path], format: str = "BGR") -> np.ndarray:
         ndarray: uint8, (H, W, 3).
 
     Raises:
-        ImageError: the file is missing, a folder, not an image, damaged or larger than Pillow's safety limit.
+        ImageError: the file is missing, a folder, not an image, damaged or larger than Pillow's
+            safety limit.
     """
     if format not in ("BGR", "RGB"):
         raise ValueError(f"Image format must be 'BGR' or 'RGB', got {format!r}.")
     _check_is_file(path)
     shown = repr(str(path))  # on one line, whatever the name contains
     try:
-        # Given a name, Pillow maps an uncompressed TIFF into memory, and scrambles it if EXIF turns it by a quarter.
+        # Given a name, Pillow maps an uncompressed TIFF into memory, and scrambles it if EXIF turns
+        # it by a quarter.
         with open(path, "rb") as file, Image.open(file, formats=_formats()) as image:
             image.load()
             rgb = _to_rgb(_upright(image, shown), shown)
     except PermissionError as e:
         raise ImageError(f"{shown} may not be read: change its permissions.") from e
     except UnidentifiedImageError as e:
-        raise ImageError(f"{shown} is not an image that can be read: save it as JPEG or PNG.") from e
+        raise ImageError(
+            f"{shown} is not an image that can be read: save it as JPEG or PNG."
+        ) from e
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e:
-        raise ImageError(f"{shown} has too many pixels to be safe ({e}): make it smaller first.") from e
+        raise ImageError(
+            f"{shown} has too many pixels to be safe ({e}): make it smaller first."
+        ) from e
     except MemoryError as e:
         raise ImageError(f"{shown} does not fit into memory: make it smaller first.") from e
-    except Exception as e:  # decoders report damage as whatever they ran into: OSError, SyntaxError, struct.error
-        raise ImageError(f"{shown} is damaged or incomplete ({_first_line(e)}): copy or save it again.") from e
+    except (
+        Exception
+    ) as e:  # decoders report damage as whatever they ran into: OSError, SyntaxError, struct.error
+        raise ImageError(
+            f"{shown} is damaged or incomplete ({_first_line(e)}): copy or save it again."
+        ) from e
     pixels = np.asarray(rgb)
     return np.ascontiguousarray(pixels[:, :, ::-1] if format == "BGR" else pixels)
 
@@ -79,13 +102,13 @@ def list_images(inputs: Sequence[str]) -> List[Path]:
     """
     Files to read, in the order of the inputs, each once.
 
-    - A file is kept whatever its suffix, and also if it does not exist: reading it says so, and the others
-      are read all the same.
-    - A folder stands for the images directly inside it (by suffix, ``IMAGE_SUFFIXES``; hidden files are
-      none), sorted by name. Folders inside it are not entered: ask for them with a pattern,
+    - A file is kept whatever its suffix, and also if it does not exist: reading it says so, and the
+      others are read all the same.
+    - A folder stands for the images directly inside it (by suffix, ``IMAGE_SUFFIXES``; hidden files
+      are none), sorted by name. Folders inside it are not entered: ask for them with a pattern,
       ``"folder/**/*.jpg"``.
-    - A pattern (``*``, ``?``, ``[...]``, ``**``) that is not itself a file stands for the images it matches,
-      sorted.
+    - A pattern (``*``, ``?``, ``[...]``, ``**``) that is not itself a file stands for the images it
+      matches, sorted.
 
     Raises:
         ImageError: none of the files exists, or a folder or pattern is without an image.
@@ -100,7 +123,9 @@ def list_images(inputs: Sequence[str]) -> List[Path]:
         first = repr(str(next(iter(files.values()))))
         if len(files) == 1:
             raise ImageError(f"{first} does not exist: check the path.")
-        raise ImageError(f"None of the {len(files)} input files exists, {first} for one: check the paths.")
+        raise ImageError(
+            f"None of the {len(files)} input files exists, {first} for one: check the paths."
+        )
     return list(files.values())
 
 
@@ -124,11 +149,12 @@ def check_any_readable(paths: Sequence[Path]) -> None:
 
 def output_names(paths: Sequence[Union[str, Path]]) -> List[str]:
     """
-    A folder name for the outputs of each image: the file's stem in plain ASCII (letters, digits, "-", "_").
+    A folder name for the outputs of each image: the file's stem in plain ASCII (letters, digits,
+        "-", "_").
 
-    Names differ from one another (on file systems that ignore case, too) and from ``RESERVED_NAMES``: the
-    second ``x`` is ``x_2``. The same paths in the same order give the same names, which is what resuming a
-    run needs.
+    Names differ from one another (on file systems that ignore case, too) and from
+    ``RESERVED_NAMES``: the second ``x`` is ``x_2``. The same paths in the same order give the same
+    names, which is what resuming a run needs.
     """
     names, taken = [], set(RESERVED_NAMES)
     for path in paths:
@@ -143,14 +169,18 @@ def output_names(paths: Sequence[Union[str, Path]]) -> List[str]:
 
 
 def safe_name(text: str) -> str:
-    """``text`` as part of a file name: ASCII letters, digits, "-" and "_", at most 80; may be empty."""
+    """
+    ``text`` as part of a file name: ASCII letters, digits, "-" and "_", at most 80; may be empty.
+    """
     ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     return re.sub(r"[^A-Za-z0-9_-]+", "_", ascii_text)[:MAX_NAME_LENGTH].strip("_-")
 
 
 def _formats() -> List[str]:
     Image.init()
-    return [name for name in Image.OPEN if name in FORMATS]  # Pillow was built without some, and plugins bring others
+    return [
+        name for name in Image.OPEN if name in FORMATS
+    ]  # Pillow was built without some, and plugins bring others
 
 
 def _check_is_file(path: Union[str, Path]) -> None:
@@ -169,7 +199,9 @@ def _upright(image: Image.Image, shown: str) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
     except Exception as e:  # a damaged EXIF block (many kinds of error) must not cost the picture
-        logger.warning("%s: its EXIF data cannot be read (%s); it is not rotated.", shown, _first_line(e))
+        logger.warning(
+            "%s: its EXIF data cannot be read (%s); it is not rotated.", shown, _first_line(e)
+        )
         return image
 
 
@@ -189,16 +221,18 @@ def _to_8_bits(values: np.ndarray, is_16_bits: bool) -> np.ndarray:
     """
     Grey values of more than 8 bits, shape (H, W), as uint8.
 
-    16-bit files have a fixed range, 0..65535. Files of 32-bit integers or floats do not say theirs: it is
-    taken to be the smallest of 0..1 (floats only), 0..255 and 0..65535 that holds all values, or else minimum
-    to maximum. Values that are not finite become 0.
+    16-bit files have a fixed range, 0..65535. Files of 32-bit integers or floats do not say theirs:
+    it is taken to be the smallest of 0..1 (floats only), 0..255 and 0..65535 that holds all values,
+    or else minimum to maximum. Values that are not finite become 0.
     """
     low, high = 0.0, 65535.0
     is_float = np.issubdtype(values.dtype, np.floating)
     values = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     if not is_16_bits:
         low, high = values.min(), values.max()
-        fitting = [top for top in ((1.0, 255.0, 65535.0) if is_float else (255.0, 65535.0)) if high <= top]
+        fitting = [
+            top for top in ((1.0, 255.0, 65535.0) if is_float else (255.0, 65535.0)) if high <= top
+        ]
         if low >= 0 and fitting:
             low, high = 0.0, fitting[0]
     span = (high - low) or 1.0  # a picture of one value
@@ -210,11 +244,15 @@ def _expand(text: str) -> List[Path]:
     if os.path.isdir(path):
         found = [p for p in _list_folder(path) if _looks_like_image(p)]
         if not found:
-            raise ImageError(f"Folder {text!r} has no images directly inside: name its files or use a pattern.")
+            raise ImageError(
+                f"Folder {text!r} has no images directly inside: name its files or use a pattern."
+            )
         return found
     if os.path.exists(path) or not glob.has_magic(text):  # "photo[1].jpg" may be a file
         return [path]
-    found = [p for p in map(Path, sorted(glob.glob(str(path), recursive=True))) if _looks_like_image(p)]
+    found = [
+        p for p in map(Path, sorted(glob.glob(str(path), recursive=True))) if _looks_like_image(p)
+    ]
     if not found:
         raise ImageError(f"No image matches {text!r}: check the pattern.")
     return found
@@ -224,12 +262,16 @@ def _list_folder(path: Path) -> List[Path]:
     try:
         return sorted(path.iterdir())
     except OSError as e:
-        raise ImageError(f"Folder {str(path)!r} cannot be read ({e.strerror}): change its permissions.") from e
+        raise ImageError(
+            f"Folder {str(path)!r} cannot be read ({e.strerror}): change its permissions."
+        ) from e
 
 
 def _looks_like_image(path: Path) -> bool:
     # Hidden: "._x.jpg" is what macOS leaves beside x.jpg, and no image.
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    return (
+        path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )
 
 
 def _first_line(error: Exception) -> str:

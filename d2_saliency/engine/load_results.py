@@ -8,22 +8,25 @@ from .results import SCHEMA_VERSION
 
 
 class ResultsError(ValueError):
-    """A folder without usable results; the message is one line that names the file and says what to do."""
+    """
+    A folder without usable results; the message is one line that names the file and says what to
+    do.
+    """
 
 
 def load_results(output_dir: Union[str, Path]) -> Dict[str, Any]:
     """
     What results.json and errors.json say, in the form of the present schema (see :mod:`.results`).
 
-    Paths are added, relative to the folder: "picture" to each image, and "maps" to each detection, the file that
-    :func:`d2_saliency.engine.bundle.load_maps` reads.
+    Paths are added, relative to the folder: "picture" to each image, and "maps" to each detection,
+    the file that :func:`d2_saliency.engine.bundle.load_maps` reads.
 
     Returns:
         dict: "schema_version", "runs", "images", "detections" and "errors".
 
     Raises:
-        ResultsError: there is no readable results.json, a newer version wrote it, or it names files outside of the
-            folder: it may be of somebody else.
+        ResultsError: there is no readable results.json, a newer version wrote it, or it names files
+            outside of the folder: it may be of somebody else.
     """
     folder = Path(output_dir)
     results = _read_json(folder / "results.json")
@@ -32,7 +35,8 @@ def load_results(output_dir: Union[str, Path]) -> Dict[str, Any]:
         return _in_present_form(folder, {**results, "errors": errors})
     except (KeyError, TypeError, AttributeError) as e:
         raise ResultsError(
-            f"{str(folder / 'results.json')!r} is not what d2_saliency writes ({type(e).__name__}: {e}): explain the "
+            f"{str(folder / 'results.json')!r} is not what d2_saliency writes ({type(e).__name__}: "
+            f"{e}): explain the "
             "images again."
         ) from e
 
@@ -50,7 +54,8 @@ def _in_present_form(folder: Path, results: Dict[str, Any]) -> Dict[str, Any]:
             detection["maps"] = f"maps/{detection['method']}/{detection['image']}.npz"
     else:
         raise ResultsError(
-            f"{str(folder / 'results.json')!r} has schema version {version}, this d2_saliency reads 1 to "
+            f"{str(folder / 'results.json')!r} has schema version {version}, this d2_saliency "
+            "reads 1 to "
             f"{SCHEMA_VERSION}: install the version that wrote it."
         )
     names = [image["name"] for image in results["images"]]
@@ -58,7 +63,8 @@ def _in_present_form(folder: Path, results: Dict[str, Any]) -> Dict[str, Any]:
     for name in names:
         if Path(name).name != name or name in ("", "..") or "\\" in name:
             raise ResultsError(
-                f"{str(folder / 'results.json')!r} names {name!r}, which leads out of the folder or is no name: "
+                f"{str(folder / 'results.json')!r} names {name!r}, which leads out of the folder "
+                "or is no name: "
                 "explain the images again."
             )
     return results
@@ -67,7 +73,10 @@ def _in_present_form(folder: Path, results: Dict[str, Any]) -> Dict[str, Any]:
 def _upgrade_from_1(results: Dict[str, Any]) -> None:
     """Version 1: one method a folder, so no folders for methods."""
     run = results.pop("run")
-    results["schema_version"], results["runs"] = SCHEMA_VERSION, [{"class_target": None, "metrics": {}, **run}]
+    results["schema_version"], results["runs"] = (
+        SCHEMA_VERSION,
+        [{"class_target": None, "metrics": {}, **run}],
+    )
     for image in results["images"]:
         image["seconds"] = {run["method"]: image["seconds"]}
         image["picture"] = f"{image['name']}/image.jpg"
@@ -82,4 +91,6 @@ def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as e:
-        raise ResultsError(f"No report without a readable {str(path)!r} ({e}): explain some images first.") from e
+        raise ResultsError(
+            f"No report without a readable {str(path)!r} ({e}): explain some images first."
+        ) from e

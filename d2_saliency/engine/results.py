@@ -1,11 +1,13 @@
 """
 Writes what a run leaves in its output folder; a run that was stopped goes on where it stopped.
 
-OUT/maps/<method>/<image>.npz      the maps of one image (:func:`d2_saliency.engine.bundle.save_maps`)
+OUT/maps/<method>/<image>.npz      the maps of one image (:func:`.bundle.save_maps`)
 OUT/report/pictures/<image>.jpg    the picture, reduced to what the report shows
-OUT/records/<method>/<image>.json  an image's part of the two files below; written last: an image with it is done
-OUT/results.json                   {"schema_version", "runs", "images", "detections"}: one run per method, one record
-                                   per detection and method (:func:`d2_saliency.engine.load_results.load_results`)
+OUT/records/<method>/<image>.json  an image's part of the two files below; written last: an image
+                                   with it is done
+OUT/results.json                   {"schema_version", "runs", "images", "detections"}: one run per
+                                   method, one record per detection and method
+                                   (:func:`.load_results.load_results`)
 OUT/errors.json                    the images that failed, and why: [] if none did
 """
 
@@ -20,7 +22,13 @@ import torch
 from detectron2.structures import Instances
 from PIL import Image
 
-from d2_saliency.engine.bundle import atomic_path, check_writable, output_errors, save_maps, write_json
+from d2_saliency.engine.bundle import (
+    atomic_path,
+    check_writable,
+    output_errors,
+    save_maps,
+    write_json,
+)
 from d2_saliency.engine.digest import digest, file_digest
 from d2_saliency.engine.flags import detection_flags
 from d2_saliency.structures import saliency_fields
@@ -33,9 +41,11 @@ PICTURE_SIDE = 1024  # pixels of the longer side of OUT/report/pictures/<image>.
 
 class ResultsWriter:
     """
-    Writes what one method makes of each image to the output folder described at the top of this file.
+    Writes what one method makes of each image to the output folder described at the top of this
+    file.
 
-    Several processes may write to one folder, each its own images; one of them then calls :func:`finish_results`.
+    Several processes may write to one folder, each its own images; one of them then calls
+    :func:`finish_results`.
     """
 
     def __init__(self, output_dir: Union[str, Path], run: Dict[str, Any]):
@@ -53,17 +63,30 @@ class ResultsWriter:
         check_writable(self.output_dir)
 
     def input_digest(self, path: Union[str, Path]) -> str:
-        """Identifies what this run makes of an image: changes with the config and with the file's content."""
-        # A file that cannot be read has a digest, too: no image with it is ever done, reading it says why.
+        """
+        Identifies what this run makes of an image: changes with the config and with the file's
+        content.
+        """
+        # A file that cannot be read has a digest, too: no image with it is ever done, reading it
+        # says why.
         return digest(self.run["digest"], file_digest(path))
 
     def is_done(self, name: str, digest: str) -> bool:
-        """Whether the outputs of image ``name`` are complete, and made by this config from this input."""
+        """
+        Whether the outputs of image ``name`` are complete, and made by this config from this input.
+        """
         record = self.read_record(name)
-        return "detections" in record and record.get("digest") == digest and self._maps_path(name).is_file()
+        return (
+            "detections" in record
+            and record.get("digest") == digest
+            and self._maps_path(name).is_file()
+        )
 
     def begin_image(self, name: str) -> None:
-        """Take back what an earlier run noted of an image: from now on its files may be those of this run."""
+        """
+        Take back what an earlier run noted of an image: from now on its files may be those of this
+        run.
+        """
         with output_errors(self.output_dir):
             self._record_path(name).unlink(missing_ok=True)
 
@@ -109,7 +132,12 @@ class ResultsWriter:
         detections = self._detection_records(name, instances, class_names)
         for detection, values in zip(detections, metrics or ()):
             detection["metrics"] = {key: _number(value) for key, value in values.items()}
-        content = {"run": self.run["digest"], "digest": digest, "image": record, "detections": detections}
+        content = {
+            "run": self.run["digest"],
+            "digest": digest,
+            "image": record,
+            "detections": detections,
+        }
         write_json(self._record_path(name), content)
 
     def add_error(self, name: str, path: Union[str, Path], message: str) -> None:
@@ -126,18 +154,27 @@ class ResultsWriter:
         return sorted(path.stem for path in self._record_path("x").parent.glob("[!.]*.json"))
 
     def read_record(self, name: str) -> Dict[str, Any]:
-        """What was noted of an image, by this run or another one of the method; {} if nothing readable was."""
+        """
+        What was noted of an image, by this run or another one of the method; {} if nothing readable
+        was.
+        """
         try:
             record = json.loads(self._record_path(name).read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):  # none yet, or not ours
             return {}
         return record if isinstance(record, dict) else {}
 
-    def _detection_records(self, name: str, instances: Instances, class_names: Optional[Sequence[str]]) -> List[dict]:
+    def _detection_records(
+        self, name: str, instances: Instances, class_names: Optional[Sequence[str]]
+    ) -> List[dict]:
         classes = instances.pred_classes.tolist()
         peaks = torch.cat([field.peaks for field in saliency_fields(instances)], dim=1).tolist()
         explained = instances.pred_saliency.explained.tolist()
-        matched = instances.num_matched.tolist() if instances.has("num_matched") else [None] * len(instances)
+        matched = (
+            instances.num_matched.tolist()
+            if instances.has("num_matched")
+            else [None] * len(instances)
+        )
         flags = detection_flags(instances, self.run["num_samples"])
         return [
             {
@@ -165,9 +202,12 @@ class ResultsWriter:
         return self.output_dir / "records" / self.method / f"{name}.json"
 
 
-def finish_results(writers: Sequence[ResultsWriter], names: Optional[Sequence[str]] = None) -> Dict[str, Any]:
+def finish_results(
+    writers: Sequence[ResultsWriter], names: Optional[Sequence[str]] = None
+) -> Dict[str, Any]:
     """
-    Write results.json and errors.json from the records of some methods' runs, also those of a stopped run.
+    Write results.json and errors.json from the records of some methods' runs, also those of a
+    stopped run.
 
     Args:
         writers: one for each method, all for one output folder
@@ -187,25 +227,41 @@ def finish_results(writers: Sequence[ResultsWriter], names: Optional[Sequence[st
         if record.get("run") != writer.run["digest"]:
             missing += 1
         elif "error" in record:
-            error = errors.setdefault((name, record["error"]["error"]), {**record["error"], "methods": []})
+            error = errors.setdefault(
+                (name, record["error"]["error"]), {**record["error"], "methods": []}
+            )
             error["methods"].append(writer.method)
         else:
             image = images.setdefault(name, record["image"])
             image["seconds"].update(record["image"]["seconds"])
-            image["warnings"] += [text for text in record["image"]["warnings"] if text not in image["warnings"]]
+            image["warnings"] += [
+                text for text in record["image"]["warnings"] if text not in image["warnings"]
+            ]
             detections += record["detections"]
     if missing:
         logger.warning("%s: %d images without a record of this run are left out.", folder, missing)
     runs = [writer.run for writer in writers]
-    results = {"schema_version": SCHEMA_VERSION, "runs": runs, "images": [*images.values()], "detections": detections}
+    results = {
+        "schema_version": SCHEMA_VERSION,
+        "runs": runs,
+        "images": [*images.values()],
+        "detections": detections,
+    }
     write_json(folder / "errors.json", [*errors.values()])
     write_json(folder / "results.json", results)
     return results
 
 
 def class_name(class_id: int, class_names: Optional[Sequence[str]]) -> str:
-    """Name of a class, or "class 7" where there is no name (no metadata, or metadata of fewer classes)."""
-    return class_names[class_id] if class_names and class_id < len(class_names) else f"class {class_id}"
+    """
+    Name of a class, or "class 7" where there is no name (no metadata, or metadata of fewer
+    classes).
+    """
+    return (
+        class_names[class_id]
+        if class_names and class_id < len(class_names)
+        else f"class {class_id}"
+    )
 
 
 def _number(value: float) -> Optional[float]:

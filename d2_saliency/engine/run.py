@@ -1,4 +1,7 @@
-"""Explain many images: one failure is recorded and the rest is done; a run that was stopped goes on where it was."""
+"""
+Explain many images: one failure is recorded and the rest is done; a run that was stopped goes on
+where it was.
+"""
 
 import logging
 import time
@@ -22,7 +25,9 @@ from .results import ResultsWriter, finish_results
 logger = logging.getLogger(__name__)
 
 Measure = Callable[[np.ndarray, Instances], List[Dict[str, float]]]
-"""An image (BGR) and its N explained detections -> for each of them, what was measured on its maps."""
+"""
+An image (BGR) and its N explained detections -> for each of them, what was measured on its maps.
+"""
 
 
 def explain_images(
@@ -33,16 +38,20 @@ def explain_images(
     num_panels: Optional[int] = None,
 ) -> int:
     """
-    Explain image files into an output folder: pictures, maps, results.json, errors.json and index.html.
+    Explain image files into an output folder: pictures, maps, results.json, errors.json and
+    index.html.
 
-    Images that an earlier run with the same config has finished are not computed again. Errors of one image (not an
-    image, out of memory, ...) go to errors.json; an output folder that cannot be written to ends the run.
+    Images that an earlier run with the same config has finished are not computed again. Errors of
+    one image (not an image, out of memory, ...) go to errors.json; an output folder that cannot be
+    written to ends the run.
 
     Args:
         explainer: its model's saliency head is replaced.
         paths: image files.
-        methods: one or more saliency heads, each with the writer of its results, all into one folder.
-        measure: called after each method has explained an image, with the model as that method left it.
+        methods: one or more saliency heads, each with the writer of its results, all into one
+            folder.
+        measure: called after each method has explained an image, with the model as that method left
+            it.
         num_panels: draw the panels of the first that many images only; None: of all.
 
     Returns:
@@ -51,10 +60,17 @@ def explain_images(
     names, writers = output_names(paths), [writer for _, writer in methods]
     failed, done = set(), 0
     package = logging.getLogger(__name__.split(".")[0])
-    with logging_redirect_tqdm([package]), tqdm(total=len(paths), desc="explaining", unit="image") as progress:
+    with (
+        logging_redirect_tqdm([package]),
+        tqdm(total=len(paths), desc="explaining", unit="image") as progress,
+    ):
         for i, (name, path) in enumerate(zip(names, paths)):
             digests = [writer.input_digest(path) for writer in writers]
-            to_do = [(*m, digest) for m, digest in zip(methods, digests) if not m[1].is_done(name, digest)]
+            to_do = [
+                (*m, digest)
+                for m, digest in zip(methods, digests)
+                if not m[1].is_done(name, digest)
+            ]
             if to_do:
                 progress.set_postfix_str(path.name)
                 panels = num_panels is None or i < num_panels
@@ -70,7 +86,8 @@ def explain_images(
     lost = set(names) - failed - {image["name"] for image in results["images"]}
     if lost:
         raise OutputError(
-            f"{len(lost)} of {len(paths)} images have vanished from {str(folder)!r} during the run: give the same "
+            f"{len(lost)} of {len(paths)} images have vanished from {str(folder)!r} during the "
+            "run: give the same "
             "command again."
         )
     return len(failed)
@@ -129,7 +146,8 @@ def describe_error(error: Exception) -> str:
     """One line that says what is wrong and, where that is known, what to do."""
     if is_out_of_memory(error):
         return (
-            "Out of memory: make the image smaller, or lower INPUT.MIN_SIZE_TEST and MAX_SIZE_TEST or --max-instances."
+            "Out of memory: make the image smaller, or lower INPUT.MIN_SIZE_TEST and MAX_SIZE_TEST "
+            "or --max-instances."
         )
     if isinstance(error, (ValueError, RuntimeError)):
         return one_line(error)

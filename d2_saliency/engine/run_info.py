@@ -29,14 +29,18 @@ def run_info(
         config: the whole config as text, see :func:`d2_saliency.engine.digest.config_text`
         method: name of the saliency head
         seed: seed of the method
-        weights: ``cfg.MODEL.WEIGHTS``; a file is identified by its content, anything else by its name
+        weights: ``cfg.MODEL.WEIGHTS``; a file is identified by its content, anything else by its
+            name
         num_samples: number of noise passes, None for a method without
         class_target: what the class map explains, for people to read (``config`` has it, too)
-        metrics: name of each value that is measured on the maps -> "higher" or "lower", which is better
+        metrics: name of each value that is measured on the maps -> "higher" or "lower", which is
+            better
 
     Returns:
-        dict: with "digest", which changes whenever the results could. It leaves out "threads", the number of threads
-        that torch uses, although the last bits may depend on it: a run may go on on another machine.
+        dict: with "digest", which changes whenever the results could. It leaves out "threads", the
+            number of threads
+        that torch uses, although the last bits may depend on it: a run may go on on another
+            machine.
     """
     metrics = dict(metrics or {})
     weights_digest = file_digest(weights) or weights
@@ -50,7 +54,15 @@ def run_info(
         "weights": weights,
         "threads": torch.get_num_threads(),
         "config_digest": digest(config),
-        "digest": digest(config, method, seed, num_samples, weights_digest, d2_saliency.__version__, sorted(metrics)),
+        "digest": digest(
+            config,
+            method,
+            seed,
+            num_samples,
+            weights_digest,
+            d2_saliency.__version__,
+            sorted(metrics),
+        ),
         "versions": {
             "d2_saliency": d2_saliency.__version__,
             "detectron2": detectron2.__version__,

@@ -27,8 +27,8 @@ def find_weights(weights: str, config_file: str = "") -> str:
     """
     Where the file named by a config's ``MODEL.WEIGHTS`` is.
 
-    A relative path is looked up from the working directory, then from the folder of the config file and its parents,
-    so that a config that is shipped with its weights works from anywhere.
+    A relative path is looked up from the working directory, then from the folder of the config file
+    and its parents, so that a config that is shipped with its weights works from anywhere.
 
     Raises:
         WeightsError: the file does not exist and is no address either.
@@ -38,31 +38,39 @@ def find_weights(weights: str, config_file: str = "") -> str:
     for folder in Path(config_file).resolve().parents if config_file else ():
         if (folder / weights).is_file():
             return str(folder / weights)
-    raise WeightsError(f"The weights '{weights}' do not exist. Name a checkpoint with --opts MODEL.WEIGHTS FILE.")
+    raise WeightsError(
+        f"The weights '{weights}' do not exist. Name a checkpoint with --opts MODEL.WEIGHTS FILE."
+    )
 
 
 def load_weights(model: nn.Module, weights: str, trusted: bool = False) -> None:
     """
-    Load ``weights`` (a file, or an address known to Detectron2; see :func:`read_checkpoint`) into ``model``.
+    Load ``weights`` (a file, or an address known to Detectron2; see :func:`read_checkpoint`) into
+    ``model``.
 
     Args:
         trusted: allow the file to run code.
 
     Raises:
-        WeightsError: they cannot be read, hold more than data, or lack a parameter of the model in its shape.
+        WeightsError: they cannot be read, hold more than data, or lack a parameter of the model in
+            its shape.
     """
     if not weights:
-        logger.warning("MODEL.WEIGHTS is empty: the model has random weights, so its detections mean nothing.")
+        logger.warning(
+            "MODEL.WEIGHTS is empty: the model has random weights, so its detections mean nothing."
+        )
         return
     local = _download(weights)
     try:
-        # Detectron2's `load` would unpickle, and only warn of weights that do not fit: a half random model.
+        # Detectron2's `load` would unpickle, and only warn of weights that do not fit: a half
+        # random model.
         incompatible = DetectionCheckpointer(model)._load_model(read_checkpoint(local, trusted))
     except CodeError as e:
         raise WeightsError(f"The weights '{weights}' {e}.") from None
     except Exception as e:  # a damaged file may raise anything
         raise WeightsError(
-            f"The weights '{weights}' are damaged, no checkpoint, or hold more than tensors ({type(e).__name__}): "
+            f"The weights '{weights}' are damaged, no checkpoint, or hold more than tensors "
+            f"({type(e).__name__}): "
             "download them again, or save the model's state_dict alone."
         ) from e
     problem = _describe(incompatible, len(model.state_dict()))
@@ -71,7 +79,8 @@ def load_weights(model: nn.Module, weights: str, trusted: bool = False) -> None:
     if incompatible.unexpected_keys:
         unused = incompatible.unexpected_keys
         logger.warning(
-            f"{len(unused)} tensors of the weights '{weights}' are not used by this model ({unused[0]}, ...)."
+            f"{len(unused)} tensors of the weights '{weights}' are not used by this model "
+            f"({unused[0]}, ...)."
         )
 
 
@@ -81,11 +90,15 @@ def _download(weights: str) -> str:
             local = PathManager.get_local_path(weights)
     except Exception as e:  # handlers raise what their network library raises
         raise WeightsError(
-            f"The weights '{weights}' cannot be fetched ({_first_line(e)}). Download them by other means and name the "
+            f"The weights '{weights}' cannot be fetched ({_first_line(e)}). Download them by other "
+            "means and name the "
             "file with --opts MODEL.WEIGHTS FILE."
         ) from e
     if not os.path.isfile(local):
-        raise WeightsError(f"The weights '{weights}' do not exist. Name a checkpoint with --opts MODEL.WEIGHTS FILE.")
+        raise WeightsError(
+            f"The weights '{weights}' do not exist. Name a checkpoint with --opts MODEL.WEIGHTS "
+            "FILE."
+        )
     return local
 
 
@@ -102,14 +115,23 @@ def _timeout(seconds: float) -> Iterator[None]:
 
 def _describe(incompatible, num_parameters: int) -> Optional[str]:
     wrong = [key for key, *_ in incompatible.incorrect_shapes]
-    lost = [key for key in incompatible.missing_keys if key not in wrong and not key.endswith("num_batches_tracked")]
+    lost = [
+        key
+        for key in incompatible.missing_keys
+        if key not in wrong and not key.endswith("num_batches_tracked")
+    ]
     if not lost and not wrong:
         return None
-    counts = [f"lack {len(lost)}" * bool(lost), f"have another shape for {len(wrong)}" * bool(wrong)]
+    counts = [
+        f"lack {len(lost)}" * bool(lost),
+        f"have another shape for {len(wrong)}" * bool(wrong),
+    ]
     examples = ", ".join((lost + wrong)[:3])
     return (
-        f"do not fit this model: they {' and '.join(c for c in counts if c)} of its {num_parameters} tensors "
-        f"({examples}, ...). Name weights that were trained with this config with --opts MODEL.WEIGHTS FILE."
+        f"do not fit this model: they {' and '.join(c for c in counts if c)} of its "
+        f"{num_parameters} tensors "
+        f"({examples}, ...). Name weights that were trained with this config with --opts "
+        "MODEL.WEIGHTS FILE."
     )
 
 

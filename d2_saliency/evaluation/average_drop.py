@@ -1,4 +1,7 @@
-"""Average drop and increase: how much of the score do the pixels that the map shows keep (Grad-CAM++, section 4.1)?"""
+"""
+Average drop and increase: how much of the score do the pixels that the map shows keep (Grad-CAM++,
+section 4.1)?
+"""
 
 from typing import Dict, List, Tuple
 
@@ -12,7 +15,8 @@ from .explained_image import ExplainedImage
 @saliency_metric("drop", "increase", lower=("drop",))
 def average_drop(image: ExplainedImage) -> List[Dict[str, float]]:
     """
-    The class score of a detection in its explanation image E = M / max(M) * image, at the network input's resolution:
+    The class score of a detection in its explanation image E = M / max(M) * image, at the network
+    input's resolution:
 
         drop     = 100 * max(0, Y - O) / Y        Y, O: s1 of the detection in the image and in E
         increase = 100 if O > Y else 0
@@ -20,8 +24,8 @@ def average_drop(image: ExplainedImage) -> List[Dict[str, float]]:
     The win % of a comparison (:func:`win_percentages`) counts who has the smallest drop.
 
     Note:
-        A constant map shows the whole image, so that its drop is 0: this metric cannot tell it from a good one. A map
-        of zeros shows nothing.
+        A constant map shows the whole image, so that its drop is 0: this metric cannot tell it from
+        a good one. A map of zeros shows nothing.
 
     Returns:
         for each detection "drop", "increase", in percent.
@@ -34,7 +38,10 @@ def average_drop(image: ExplainedImage) -> List[Dict[str, float]]:
 
 
 def explanation_image(image: Tensor, saliency: Tensor) -> Tensor:
-    """An image (C, H, W) multiplied by a map (H, W) that is divided by its maximum; black for a map of zeros."""
+    """
+    An image (C, H, W) multiplied by a map (H, W) that is divided by its maximum; black for a map of
+    zeros.
+    """
     peak = saliency.amax()
     return image * (saliency / peak if peak > 0 else torch.zeros_like(saliency))
 

@@ -13,12 +13,13 @@ logger = logging.getLogger(__name__)
 class Metric:
     """
     Attributes:
-        function: :class:`ExplainedImage` with N detections -> N dicts, value name -> number (nan where it is not
-            defined), or list of numbers for a curve.
+        function: :class:`ExplainedImage` with N detections -> N dicts, value name -> number (nan
+            where it is not defined), or list of numbers for a curve.
         values: names of the numbers.
         needs: key that a data set's annotations need to have, "" for none.
         lower: names of the values that are better when lower.
-        provenance: it follows a detection's proposal or anchor, so the architecture has to be known.
+        provenance: it follows a detection's proposal or anchor, so the architecture has to be
+            known.
     """
 
     function: Callable
@@ -31,7 +32,9 @@ class Metric:
 METRICS: Dict[str, Metric] = {}
 
 
-def saliency_metric(*values: str, needs: str = "", lower: Sequence[str] = (), provenance: bool = False):
+def saliency_metric(
+    *values: str, needs: str = "", lower: Sequence[str] = (), provenance: bool = False
+):
     """Register a function as the metric of its name. See :class:`Metric`."""
 
     def register(function: Callable) -> Callable:
@@ -48,12 +51,15 @@ def check_metrics(names: Sequence[str]) -> None:
     """
     unknown = [name for name in names if name not in METRICS]
     if unknown:
-        raise ValueError(f"There is no metric '{unknown[0]}'; choose among {', '.join(sorted(METRICS))}.")
+        raise ValueError(
+            f"There is no metric '{unknown[0]}'; choose among {', '.join(sorted(METRICS))}."
+        )
 
 
 def applicable_metrics(names: Sequence[str], model: nn.Module) -> List[str]:
     """
-    Those of the metrics that can judge the maps of this model; the log says which cannot, and what to do.
+    Those of the metrics that can judge the maps of this model; the log says which cannot, and what
+    to do.
 
     Args:
         model: a :class:`SaliencyMixin`.
@@ -62,11 +68,18 @@ def applicable_metrics(names: Sequence[str], model: nn.Module) -> List[str]:
         ValueError: there are metrics, and none of them can.
     """
     found = [name for name in names if model.knows_provenance or not METRICS[name].provenance]
-    reason = f"follows a detection's proposal or anchor, which are not known for {type(model).__name__}"
+    reason = (
+        f"follows a detection's proposal or anchor, which are not known for {type(model).__name__}"
+    )
     if names and not found:
-        others = ", ".join(sorted(name for name, metric in METRICS.items() if not metric.provenance))
+        others = ", ".join(
+            sorted(name for name, metric in METRICS.items() if not metric.provenance)
+        )
         raise ValueError(f"Metric {names[0]} {reason}: choose among {others}.")
     for name in names:
         if name not in found:
-            logger.warning(f"Metric {name} is skipped, the others go on: it {reason}. Leave it out of the metrics.")
+            logger.warning(
+                f"Metric {name} is skipped, the others go on: it {reason}. Leave it out of the "
+                "metrics."
+            )
     return found

@@ -1,4 +1,7 @@
-"""Cause energy: does a map lie on what decided the output? For scenes whose causes are known (METHODS section 6)."""
+"""
+Cause energy: does a map lie on what decided the output? For scenes whose causes are known (METHODS
+section 6).
+"""
 
 import math
 from typing import Dict, List, Optional, Sequence
@@ -17,13 +20,15 @@ from .regions import box_mask, energy_share, or_constant, peak_share
 # Shape shorthand: H, W the image. Maps are non-negative and aligned with the image.
 
 
-def class_cause_energy(saliency: np.ndarray, box: Sequence[float], emblem: np.ndarray) -> Dict[str, float]:
+def class_cause_energy(
+    saliency: np.ndarray, box: Sequence[float], emblem: np.ndarray
+) -> Dict[str, float]:
     """
     How a class map relates to the emblem that decides the class.
 
         times_chance = (E(emblem in box) / E(box)) / (|emblem in box| / |box|)     E: sum of the map
         in_box       = E(box) / E(image)
-        pointing     = share of the map's maximal pixels on the emblem: 0 or 1 if there is one maximum
+        pointing     = share of the map's maximal pixels on the emblem: 0 or 1 if one is maximal
 
     Args:
         saliency: (H, W).
@@ -31,8 +36,8 @@ def class_cause_energy(saliency: np.ndarray, box: Sequence[float], emblem: np.nd
         emblem: (H, W) bool.
 
     Returns:
-        dict: the three numbers, those of a constant map for a map of zeros; ``times_chance`` is nan where the box
-        has no energy or no pixel of the emblem.
+        dict: the three numbers, those of a constant map for a map of zeros; ``times_chance`` is nan
+        where the box has no energy or no pixel of the emblem.
     """
     inside = box_mask(box, saliency.shape)
     on_emblem = inside & emblem
@@ -47,15 +52,17 @@ def class_cause_energy(saliency: np.ndarray, box: Sequence[float], emblem: np.nd
 
 def edge_cause_energy(maps: np.ndarray, box: Sequence[float]) -> Dict[str, float]:
     """
-    How far the four coordinate maps lean to their own edge: sum on the own edge's strip over sum on the opposite one.
+    How far the four coordinate maps lean to their own edge: sum on the own edge's strip over sum on
+    the opposite one.
 
     Args:
         maps: (4, H, W), for x_min, y_min, x_max, y_max.
         box: the same four numbers, pixels.
 
     Returns:
-        dict: coordinate -> own / opposite, nan where the opposite strip has no energy; and "own_share", the mean over
-        the coordinates of own / (own + opposite): 0.5 by chance, 1 for a perfect map, where the ratio is not defined.
+        dict: coordinate -> own / opposite, nan where the opposite strip has no energy; and
+        "own_share", the mean over the coordinates of own / (own + opposite): 0.5 by chance, 1 for a
+        perfect map, where the ratio is not defined.
     """
     strips = edge_strips(box, *maps.shape[-2:])
     energy = [[or_constant(m)[strip].sum(dtype=np.float64) for strip in strips] for m in maps]
@@ -65,32 +72,50 @@ def edge_cause_energy(maps: np.ndarray, box: Sequence[float]) -> Dict[str, float
     return {**ratios, "own_share": float(np.mean([0.5 if math.isnan(s) else s for s in shares]))}
 
 
-@saliency_metric("times_chance", "pointing", "in_box", "mark", "own_share", *OUTPUTS[1:], needs="emblem")
+@saliency_metric(
+    "times_chance", "pointing", "in_box", "mark", "own_share", *OUTPUTS[1:], needs="emblem"
+)
 def cause_energy(image: ExplainedImage) -> List[Dict[str, float]]:
     """
-    :func:`class_cause_energy` and :func:`edge_cause_energy` of detections on scenes whose causes are known.
+    :func:`class_cause_energy` and :func:`edge_cause_energy` of detections on scenes whose causes
+    are known.
 
     Returns:
-        for each detection their numbers, and "mark", the share of the class map's sum on the object's shortcut mark;
-        nan where the detection is of no object, or the object has no mark.
+        for each detection their numbers, and "mark", the share of the class map's sum on the
+        object's shortcut mark; nan where the detection is of no object, or the object has no mark.
     """
     boxes = image.instances.pred_boxes.tensor.tolist()
-    return [_energies(m, box, t.annotation if t else None) for m, box, t in zip(image.maps, boxes, image.truth)]
+    return [
+        _energies(m, box, t.annotation if t else None)
+        for m, box, t in zip(image.maps, boxes, image.truth)
+    ]
 
 
-def _energies(maps: np.ndarray, box: Sequence[float], annotation: Optional[Dict]) -> Dict[str, float]:
+def _energies(
+    maps: np.ndarray, box: Sequence[float], annotation: Optional[Dict]
+) -> Dict[str, float]:
     undefined = dict.fromkeys(("times_chance", "in_box", "pointing", "mark"), float("nan"))
     edges = edge_cause_energy(maps[1:], box)
     if annotation is None:
         return {**undefined, **edges}
-    emblem, mark = (decode_mask(annotation.get(key), *maps.shape[-2:]) for key in ("emblem", "shortcut"))
+    emblem, mark = (
+        decode_mask(annotation.get(key), *maps.shape[-2:]) for key in ("emblem", "shortcut")
+    )
     values = class_cause_energy(maps[0], box, emblem)  # type: ignore[arg-type]  # every object has an emblem
-    return {**undefined, **values, **edges, **({} if mark is None else {"mark": energy_share(maps[0], mark)})}
+    return {
+        **undefined,
+        **values,
+        **edges,
+        **({} if mark is None else {"mark": energy_share(maps[0], mark)}),
+    }
 
 
-def planted_cause_energy(instances: Instances, annotations: List[Dict], iou_thresh: float = 0.5) -> List[Dict]:
+def planted_cause_energy(
+    instances: Instances, annotations: List[Dict], iou_thresh: float = 0.5
+) -> List[Dict]:
     """
-    Cause energy of all explained detections of a planted-cause scene that match an object of their class.
+    Cause energy of all explained detections of a planted-cause scene that match an object of their
+    class.
 
     Args:
         instances: detections in coordinates of the scene, with ``pred_saliency``.
@@ -98,13 +123,15 @@ def planted_cause_energy(instances: Instances, annotations: List[Dict], iou_thre
         iou_thresh: a detection matches an object of its class with IoU above this, the best one.
 
     Returns:
-        list[dict]: one record per matched detection: ``class_id``, the numbers of :func:`class_cause_energy` and
-        :func:`edge_cause_energy`, and ``mark``, the share of the class map's sum on the object's shortcut mark
-        (nan where it has none).
+        list[dict]: one record per matched detection: ``class_id``, the numbers of
+        :func:`class_cause_energy` and :func:`edge_cause_energy`, and ``mark``, the share of the
+        class map's sum on the object's shortcut mark (nan where it has none).
     """
     height, width = instances.image_size
     instances = instances[instances.pred_saliency.explained]
-    truth = Boxes(torch.tensor([a["bbox"] for a in annotations], dtype=torch.float32).reshape(-1, 4))
+    truth = Boxes(
+        torch.tensor([a["bbox"] for a in annotations], dtype=torch.float32).reshape(-1, 4)
+    )
     iou = pairwise_iou(instances.pred_boxes, truth)
     classes = torch.tensor([a["category_id"] for a in annotations])
     iou[instances.pred_classes[:, None] != classes[None]] = 0

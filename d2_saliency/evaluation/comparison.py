@@ -15,8 +15,8 @@ class Compared(NamedTuple):
     """
     Attributes:
         mean: of the method's values.
-        difference: of the method's values from the reference's, of the same detections; a method differs where the
-            interval does not hold 0.
+        difference: of the method's values from the reference's, of the same detections; a method
+            differs where the interval does not hold 0.
     """
 
     mean: Estimate
@@ -24,16 +24,23 @@ class Compared(NamedTuple):
 
 
 def shared_detections(records: Records) -> Dict[str, List[Dict[str, Any]]]:
-    """The detections that every method has explained, in the same order for all: {method: [detection, ...]}."""
+    """
+    The detections that every method has explained, in the same order for all: {method: [detection,
+    ...]}.
+    """
     keyed = {
         method: {(r["image_id"], d["index"]): d for r in images for d in detections_of([r])}
         for method, images in records.items()
     }
-    shared = [key for key in next(iter(keyed.values())) if all(key in found for found in keyed.values())]
+    shared = [
+        key for key in next(iter(keyed.values())) if all(key in found for found in keyed.values())
+    ]
     return {method: [found[key] for key in shared] for method, found in keyed.items()}
 
 
-def compare(records: Records, metrics: Sequence[str], reference: str) -> Dict[str, Dict[str, Dict[str, Compared]]]:
+def compare(
+    records: Records, metrics: Sequence[str], reference: str
+) -> Dict[str, Dict[str, Dict[str, Compared]]]:
     """
     Args:
         records: method -> the records of its evaluator.
@@ -49,14 +56,19 @@ def compare(records: Records, metrics: Sequence[str], reference: str) -> Dict[st
     result: Dict[str, Dict[str, Dict[str, Compared]]] = {}
     for metric in metrics:
         table = {
-            name: {method: np.array(values_of(found, metric, name)) for method, found in detections.items()}
+            name: {
+                method: np.array(values_of(found, metric, name))
+                for method, found in detections.items()
+            }
             for name in METRICS[metric].values
         }
         if metric == "average_drop":
             table["win"] = win_percentages(table["drop"])
         result[metric] = {
             name: {
-                method: Compared(mean_with_interval(v, images), mean_with_interval(v - values[reference], images))
+                method: Compared(
+                    mean_with_interval(v, images), mean_with_interval(v - values[reference], images)
+                )
                 for method, v in values.items()
             }
             for name, values in table.items()
@@ -66,7 +78,8 @@ def compare(records: Records, metrics: Sequence[str], reference: str) -> Dict[st
 
 def win_percentages(drops: Dict[str, np.ndarray]) -> Dict[str, np.ndarray]:
     """
-    Win % of the Grad-CAM++ report, for any number of methods: 100 where a method has the smallest drop of a detection.
+    Win % of the Grad-CAM++ report, for any number of methods: 100 where a method has the smallest
+    drop of a detection.
 
     Methods that share the smallest drop share the 100.
     """
@@ -81,16 +94,24 @@ def comparison_text(records: Records, compared: Dict, reference: str, dataset: s
     detections = len(next(iter(shared_detections(records).values())))
     parts = [
         f"# Saliency methods on {dataset}",
-        f"{int(number[reference]['images'])} images, {detections} detections that all methods explained, "
-        f"{int(number[reference]['matched'])} of the reference's match an object. Mean [95 % bootstrap interval over "
-        f"images]; ↑: higher is better, ↓: lower is better. Differences are paired, from {reference}.",
+        f"{int(number[reference]['images'])} images, {detections} detections that all methods "
+        "explained, "
+        f"{int(number[reference]['matched'])} of the reference's match an object. Mean [95 % "
+        "bootstrap interval over "
+        "images]; ↑: higher is better, ↓: lower is better. Differences are paired, from "
+        f"{reference}.",
     ]
     for metric, values in compared.items():
         parts.append(f"## {metric}")
         for title, pick in (("mean", 0), (f"difference from {reference}", 1)):
             header = [title, *(f"{name} {arrow(metric, name)}" for name in values), "n"]
-            rows = [[method, *_cells(values, method, pick), _count(values, method)] for method in records]
-            parts.append(markdown_table(header, [r for r in rows if pick == 0 or r[0] != reference]))
+            rows = [
+                [method, *_cells(values, method, pick), _count(values, method)]
+                for method in records
+            ]
+            parts.append(
+                markdown_table(header, [r for r in rows if pick == 0 or r[0] != reference])
+            )
     return "\n\n".join(parts) + "\n"
 
 

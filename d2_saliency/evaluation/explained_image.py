@@ -21,12 +21,12 @@ class MetricSettings:
         num_steps: steps of equal area of deletion and insertion.
         deletion_fill: what deleted pixels become, see :func:`baseline_image`.
         insertion_fill: the image that insertion starts from, likewise.
-        coordinate_area: pixels that coordinate deletion removes, as a share of the box's area; an edge's strip
-            (0.1 of the side on either side of it) is 0.2 of it.
+        coordinate_area: pixels that coordinate deletion removes, as a share of the box's area; an
+            edge's strip (0.1 of the side on either side of it) is 0.2 of it.
         num_draws: noisy copies of the image that stability compares.
         noise: their noise's standard deviation, as a share of (max - min) of the image.
-        batch_size: perturbed images computed at once on a GPU: memory, time, and the result by rounding. A CPU computes
-            four at a time.
+        batch_size: perturbed images computed at once on a GPU: memory, time, and the result by
+            rounding. A CPU computes four at a time.
         seed: of the order of pixels with equal saliency, and of noise.
     """
 
@@ -43,11 +43,14 @@ class MetricSettings:
         for name in ("deletion_fill", "insertion_fill"):
             if getattr(self, name) not in BASELINES:
                 raise ValueError(
-                    f"TEST.SALIENCY.{name.upper()} is '{getattr(self, name)}'; choose one of {', '.join(BASELINES)}."
+                    f"TEST.SALIENCY.{name.upper()} is '{getattr(self, name)}'; choose one of "
+                    f"{', '.join(BASELINES)}."
                 )
         for name in ("num_steps", "num_draws", "batch_size"):
             if getattr(self, name) < 1:
-                raise ValueError(f"TEST.SALIENCY.{name.upper()} is {getattr(self, name)}; it is at least 1.")
+                raise ValueError(
+                    f"TEST.SALIENCY.{name.upper()} is {getattr(self, name)}; it is at least 1."
+                )
 
     @classmethod
     def from_options(cls, options: CfgNode) -> "MetricSettings":
@@ -63,7 +66,8 @@ class ExplainedImage:
     Attributes:
         model: the :class:`SaliencyMixin` that explained them.
         batched_input: the model's input, with "image" (C, H', W'), the network input, 0..255.
-        instances: the N detections, in coordinates of the original image (H, W), with ``pred_saliency``.
+        instances: the N detections, in coordinates of the original image (H, W), with
+            ``pred_saliency``.
         truth: for each of them the annotated object that it is of, or None.
         settings: of the metrics.
         perturbed_model: computes the same function as ``model``, faster; by default ``model``.
@@ -91,11 +95,18 @@ class ExplainedImage:
         """Asks the detector for these detections in perturbed copies of the image."""
         height, width = self.batched_input["image"].shape[-2:]
         boxes = self.instances.pred_boxes.tensor
-        scale = boxes.new_tensor([width / self.instances.image_size[1], height / self.instances.image_size[0]] * 2)
+        scale = boxes.new_tensor(
+            [width / self.instances.image_size[1], height / self.instances.image_size[0]] * 2
+        )
         targets = Instances(
             (height, width),
             pred_boxes=Boxes(boxes * scale),
             pred_classes=self.instances.pred_classes,
             scores=self.instances.scores,
         )
-        return PerturbedImage(self.perturbed_model or self.model, self.batched_input, targets, self.settings.batch_size)
+        return PerturbedImage(
+            self.perturbed_model or self.model,
+            self.batched_input,
+            targets,
+            self.settings.batch_size,
+        )

@@ -37,7 +37,12 @@ class Truth:
 
 
 def xyxy(annotation: Dict[str, Any]) -> List[float]:
-    return list(map(float, BoxMode.convert(list(annotation["bbox"]), annotation["bbox_mode"], BoxMode.XYXY_ABS)))
+    return list(
+        map(
+            float,
+            BoxMode.convert(list(annotation["bbox"]), annotation["bbox_mode"], BoxMode.XYXY_ABS),
+        )
+    )
 
 
 def decode_mask(segmentation, height: int, width: int) -> Optional[np.ndarray]:
@@ -48,7 +53,9 @@ def decode_mask(segmentation, height: int, width: int) -> Optional[np.ndarray]:
         if isinstance(segmentation["counts"], list):
             segmentation = coco_mask.frPyObjects(segmentation, *segmentation["size"])
         return coco_mask.decode(segmentation).astype(bool)
-    return polygons_to_bitmask([np.asarray(p, dtype=np.float64) for p in segmentation], height, width)
+    return polygons_to_bitmask(
+        [np.asarray(p, dtype=np.float64) for p in segmentation], height, width
+    )
 
 
 def load_dataset(name: str) -> List[Dict[str, Any]]:
@@ -59,9 +66,15 @@ def load_dataset(name: str) -> List[Dict[str, Any]]:
         DatasetError: no data set has this name, or its files cannot be read.
     """
     if name not in DatasetCatalog.list():
-        known = ", ".join(sorted(n for n in DatasetCatalog.list() if n.split("_")[0] == name.split("_")[0])) or "none"
+        known = (
+            ", ".join(
+                sorted(n for n in DatasetCatalog.list() if n.split("_")[0] == name.split("_")[0])
+            )
+            or "none"
+        )
         raise DatasetError(
-            f"There is no data set '{name}': register it with register_coco_instances, or name another one in "
+            f"There is no data set '{name}': register it with register_coco_instances, or name "
+            "another one in "
             f"DATASETS.TEST (registered names that begin alike: {known})."
         )
     try:
@@ -69,11 +82,14 @@ def load_dataset(name: str) -> List[Dict[str, Any]]:
     except OSError as e:
         reason = f"'{e.filename}': {e.strerror}" if e.filename else str(e)
         raise DatasetError(
-            f"The data set '{name}' cannot be read ({reason}). Detectron2 looks for its built-in data sets in "
+            f"The data set '{name}' cannot be read ({reason}). Detectron2 looks for its built-in "
+            "data sets in "
             "the folder $DETECTRON2_DATASETS (else ./datasets)."
         ) from e
     except (ValueError, KeyError) as e:
-        raise DatasetError(f"The annotations of the data set '{name}' are damaged ({type(e).__name__}: {e}).") from e
+        raise DatasetError(
+            f"The annotations of the data set '{name}' are damaged ({type(e).__name__}: {e})."
+        ) from e
     return [{"image_id": i, **record} for i, record in enumerate(records)]
 
 
@@ -82,9 +98,12 @@ def objects_of(record: Dict[str, Any]) -> List[Dict[str, Any]]:
     return [a for a in record.get("annotations", []) if not a.get("iscrowd", 0)]
 
 
-def match_to_truth(found: Instances, annotations: Sequence[Dict[str, Any]], iou_thresh: float) -> List[Optional[Truth]]:
+def match_to_truth(
+    found: Instances, annotations: Sequence[Dict[str, Any]], iou_thresh: float
+) -> List[Optional[Truth]]:
     """
-    The object that each of N detections is of: same class, IoU above ``iou_thresh``, one to one, best total IoU.
+    The object that each of N detections is of: same class, IoU above ``iou_thresh``, one to one,
+        best total IoU.
 
     Args:
         found: detections in coordinates of the original image.

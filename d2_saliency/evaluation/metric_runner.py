@@ -19,7 +19,8 @@ class MetricRunner:
 
     Examples:
         runner = MetricRunner(model, ["average_drop"], MetricSettings())
-        runner.measure(runner.image(batched_input, instances, [None] * len(instances)))["average_drop"][0]["drop"]
+        runner.measure(runner.image(batched_input, instances, [None] *
+        len(instances)))["average_drop"][0]["drop"]
     """
 
     def __init__(self, model: nn.Module, names: Sequence[str], settings: MetricSettings):
@@ -41,11 +42,19 @@ class MetricRunner:
             batched_input: the model's input; "image" may be on any device.
             instances, truth: see :class:`ExplainedImage`.
         """
-        batched_input = {**batched_input, "image": batched_input["image"].to(self._model.input_device)}
-        return ExplainedImage(self._model, batched_input, instances, truth, self._settings, self._folded)
+        batched_input = {
+            **batched_input,
+            "image": batched_input["image"].to(self._model.input_device),
+        }
+        return ExplainedImage(
+            self._model, batched_input, instances, truth, self._settings, self._folded
+        )
 
     def measure(self, image: ExplainedImage) -> Dict[str, List[Dict[str, Any]]]:
-        """Metric -> for each of the image's detections, value name -> number, or list of numbers for a curve."""
+        """
+        Metric -> for each of the image's detections, value name -> number, or list of numbers for a
+        curve.
+        """
         with torch.no_grad():
             return {name: METRICS[name].function(image) for name in self.names}
 

@@ -1,4 +1,7 @@
-"""metrics.html: tables, violins and curves of one or several methods, in one file that opens without a network."""
+"""
+metrics.html: tables, violins and curves of one or several methods, in one file that opens without a
+network.
+"""
 
 import base64
 import inspect
@@ -19,19 +22,24 @@ from .summary import counts
 MAX_LISTED = 300  # detections whose own values are on the page; records/ has those of all
 
 
-def write_metrics_page(path: Union[str, Path], dataset: str, records: Records, metrics: List[str]) -> None:
+def write_metrics_page(
+    path: Union[str, Path], dataset: str, records: Records, metrics: List[str]
+) -> None:
     """
     Args:
         path: of the page.
         dataset: its name.
-        records: method -> the records of its evaluator; differences are taken from the first method.
+        records: method -> the records of its evaluator; differences are taken from the first
+            method.
         metrics: names that all of them were measured with.
 
     Raises:
         OutputError: the folder cannot be written to.
     """
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, trim_blocks=True
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        trim_blocks=True,
     )
     page = environment.get_template("metrics.html").render(
         dataset=dataset,
@@ -43,7 +51,9 @@ def write_metrics_page(path: Union[str, Path], dataset: str, records: Records, m
     write_text(path, page)
 
 
-def _parts(records: Records, metrics: List[str], classes: Optional[Sequence[str]]) -> Iterator[Dict[str, Any]]:
+def _parts(
+    records: Records, metrics: List[str], classes: Optional[Sequence[str]]
+) -> Iterator[Dict[str, Any]]:
     reference = next(iter(records))
     detections = shared_detections(records)
     for metric, values in compare(records, metrics, reference).items():
@@ -55,14 +65,24 @@ def _parts(records: Records, metrics: List[str], classes: Optional[Sequence[str]
             "metric": metric,
             "about": _about(metric),
             "columns": [f"{name} {arrow(metric, name)}" for name in values],
-            "means": [{"method": m, "cells": [_mean(v[m]) for v in values.values()]} for m in records],
+            "means": [
+                {"method": m, "cells": [_mean(v[m]) for v in values.values()]} for m in records
+            ],
             "differences": [
-                {"method": m, "cells": [_difference(metric, name, v[m]) for name, v in values.items()]} for m in others
+                {
+                    "method": m,
+                    "cells": [_difference(metric, name, v[m]) for name, v in values.items()],
+                }
+                for m in others
             ],
             "detections": list(_each_detection(detections, metric, classes)),
             "num_detections": len(detections[reference]),
-            "num_values": len(METRICS[metric].values),  # "win" is of a comparison, not of a detection
-            "pictures": [{"source": _data_uri(svg), "alt": f"{what} of {metric}"} for what, svg in pictures],
+            "num_values": len(
+                METRICS[metric].values
+            ),  # "win" is of a comparison, not of a detection
+            "pictures": [
+                {"source": _data_uri(svg), "alt": f"{what} of {metric}"} for what, svg in pictures
+            ],
         }
 
 
@@ -72,15 +92,25 @@ def _each_detection(
     """The first detections, each with a row of values for each method."""
     for twins in list(zip(*detections.values()))[:MAX_LISTED]:
         first = twins[0]
-        name = f"{first['image_id']} #{first['index']}: {class_name(first['class_id'], classes)} {first['score']:.0%}"
-        values = ([twin["metrics"].get(metric, {}).get(key) for key in METRICS[metric].values] for twin in twins)
+        label = class_name(first["class_id"], classes)
+        name = f"{first['image_id']} #{first['index']}: {label} {first['score']:.0%}"
+        values = (
+            [twin["metrics"].get(metric, {}).get(key) for key in METRICS[metric].values]
+            for twin in twins
+        )
         cells = [["–" if v is None else f"{v:.3g}" for v in row] for row in values]
         yield {"name": name, "rows": [{"method": m, "cells": c} for m, c in zip(detections, cells)]}
 
 
 def _about(metric: str) -> str:
-    """What a metric's docstring says of it, without the parts for programmers and without markup."""
-    text = (inspect.getdoc(METRICS[metric].function) or "").split("\n\nReturns:")[0].split("\n\nNote:")[0]
+    """
+    What a metric's docstring says of it, without the parts for programmers and without markup.
+    """
+    text = (
+        (inspect.getdoc(METRICS[metric].function) or "")
+        .split("\n\nReturns:")[0]
+        .split("\n\nNote:")[0]
+    )
     return re.sub(r":\w+:`([^`]*)`|``([^`]*)``", r"\1\2", text)
 
 

@@ -1,4 +1,7 @@
-"""Pictures of metrics: violins (as in the ODSmoothGrad paper) and curves (as in the SSGrad-CAM++ paper), as SVG."""
+"""
+Pictures of metrics: violins (as in the ODSmoothGrad paper) and curves (as in the SSGrad-CAM++
+paper), as SVG.
+"""
 
 import io
 import math
@@ -14,18 +17,28 @@ from .summary import values_of
 
 COLUMNS = 4  # panels beside each other
 COLOURS = matplotlib.colormaps["tab10"].colors  # type: ignore[attr-defined]
-STYLE = {"font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "d2_saliency"}
+STYLE = {
+    "font.size": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.hashsalt": "d2_saliency",
+}
 
 Detections = Dict[str, List[Dict[str, Any]]]
 
 
 def violin_plot(detections: Detections, metric: str) -> str:
-    """The distribution of each value of a metric over detections, one violin for each method; a bar is the median."""
+    """
+    The distribution of each value of a metric over detections, one violin for each method; a bar is
+    the median.
+    """
     names = METRICS[metric].values
     with matplotlib.rc_context(STYLE):
         figure, axes = _panels(len(names))
         for name, ax in zip(names, axes):
-            _violins(ax, {method: values_of(found, metric, name) for method, found in detections.items()})
+            _violins(
+                ax, {method: values_of(found, metric, name) for method, found in detections.items()}
+            )
             ax.set_title(f"{name} {arrow(metric, name)}")
         return _svg(figure)
 
@@ -38,7 +51,9 @@ def _violins(ax, values: Dict[str, Sequence[float]]) -> None:
             body.set(facecolor=_colour(place), alpha=0.5)
         if vs:
             ax.hlines(np.median(vs), place - 0.25, place + 0.25, color=_colour(place))
-    ax.set_xticks(range(len(values)), list(values), rotation=30 if len(values) > 1 else 0, ha="right")
+    ax.set_xticks(
+        range(len(values)), list(values), rotation=30 if len(values) > 1 else 0, ha="right"
+    )
     ax.margins(x=0.1)
 
 
@@ -59,10 +74,20 @@ def curve_plot(detections: Detections, metric: str) -> str:
         figure, axes = _panels(len(names))
         for name, ax in zip(names, axes):
             for place, (method, found) in enumerate(detections.items()):
-                curves = [d["metrics"][metric][name] for d in found if name in d["metrics"].get(metric, {})]
+                curves = [
+                    d["metrics"][metric][name]
+                    for d in found
+                    if name in d["metrics"].get(metric, {})
+                ]
                 if curves:
                     mean = np.mean(curves, axis=0)
-                    ax.plot(np.linspace(0, 1, len(mean)), mean, color=_colour(place), label=method, linewidth=1.2)
+                    ax.plot(
+                        np.linspace(0, 1, len(mean)),
+                        mean,
+                        color=_colour(place),
+                        label=method,
+                        linewidth=1.2,
+                    )
             ax.set(
                 title=name.removesuffix("_curve"),
                 xlabel="share of steps",

@@ -18,8 +18,9 @@ def pointing_game(image: ExplainedImage) -> List[Dict[str, float]]:
         eP = sum_R M / sum M                    R: pixels of the box
 
     Note:
-        Of several equal maxima each counts its share, so that the answer does not depend on the order of pixels, and a
-        constant map scores what guessing does: the region's share of the image. A map of zeros is a constant map.
+        Of several equal maxima each counts its share, so that the answer does not depend on the
+        order of pixels, and a constant map scores what guessing does: the region's share of the
+        image. A map of zeros is a constant map.
 
     Returns:
         for each detection "hit" and "energy", in [0, 1]; nan without ground truth.
@@ -31,7 +32,10 @@ def pointing_game(image: ExplainedImage) -> List[Dict[str, float]]:
 
 @saliency_metric("hit", "energy", needs="segmentation")
 def pointing_game_masks(image: ExplainedImage) -> List[Dict[str, float]]:
-    """P(m) and eP(m): as :func:`pointing_game`, with the pixels of the ground-truth mask; nan without a mask."""
+    """
+    P(m) and eP(m): as :func:`pointing_game`, with the pixels of the ground-truth mask; nan without
+    a mask.
+    """
     return [_points_at(maps[0], t and t.mask) for maps, t in zip(image.maps, image.truth)]
 
 

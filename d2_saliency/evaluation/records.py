@@ -1,4 +1,7 @@
-"""One JSON file for each image that was measured, so that a run that was stopped goes on where it stopped."""
+"""
+One JSON file for each image that was measured, so that a run that was stopped goes on where it
+stopped.
+"""
 
 import json
 import re
@@ -29,10 +32,15 @@ class RecordStore:
         Raises:
             OutputError: the folder cannot be made or written to.
         """
-        write_json(self._path(dataset_dict), {"digest": self._digest(dataset_dict), "record": record})
+        write_json(
+            self._path(dataset_dict), {"digest": self._digest(dataset_dict), "record": record}
+        )
 
     def read(self, dataset_dict: Dict[str, Any]) -> Optional[Dict[str, Any]]:
-        """The record of an image if an earlier run wrote it that was the same in all that decides the numbers."""
+        """
+        The record of an image if an earlier run wrote it that was the same in all that decides the
+        numbers.
+        """
         try:
             content = json.loads(self._path(dataset_dict).read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):  # none yet, or not ours
@@ -44,7 +52,9 @@ class RecordStore:
         image_id = str(dataset_dict["image_id"])
         safe = re.sub(r"[^A-Za-z0-9_-]", "_", image_id)[:80]
         # Different identifiers may look alike once they are safe.
-        return self.folder / (f"{safe}.json" if safe == image_id else f"{safe}_{digest(image_id)}.json")
+        return self.folder / (
+            f"{safe}.json" if safe == image_id else f"{safe}_{digest(image_id)}.json"
+        )
 
     def _digest(self, dataset_dict: Dict[str, Any]) -> str:
         annotations = repr(dataset_dict.get("annotations"))

@@ -1,4 +1,7 @@
-"""Parts of an image, and how much of a map lies on them. H, W: the image; a pixel belongs where its centre lies."""
+"""
+Parts of an image, and how much of a map lies on them. H, W: the image; a pixel belongs where its
+centre lies.
+"""
 
 from typing import Sequence, Tuple
 
@@ -14,9 +17,11 @@ def box_mask(box: Sequence[float], shape: Tuple[int, int]) -> np.ndarray:
 
 def or_constant(saliency: np.ndarray) -> np.ndarray:
     """
-    The map, or ones for a map of zeros: what says nothing of any pixel says the same of every pixel.
+    The map, or ones for a map of zeros: what says nothing of any pixel says the same of every
+    pixel.
 
-    So a method whose maps are empty is judged at chance. Leaving such detections out would favour it.
+    So a method whose maps are empty is judged at chance. Leaving such detections out would favour
+    it.
     """
     return saliency if saliency.any() else np.ones_like(saliency)
 
@@ -28,5 +33,7 @@ def energy_share(saliency: np.ndarray, region: np.ndarray) -> float:
 
 
 def peak_share(saliency: np.ndarray, region: np.ndarray) -> float:
-    """Share of a map's maximal pixels inside a region, both (H, W): 0 or 1 if there is one maximum."""
+    """
+    Share of a map's maximal pixels inside a region, both (H, W): 0 or 1 if there is one maximum.
+    """
     return float(region[saliency == saliency.max()].mean())

@@ -33,16 +33,19 @@ DEFAULT_METRICS = (
 
 class SaliencyEvaluator(DatasetEvaluator):
     """
-    Metrics of the explained detections with a score above ``score_thresh``; see :mod:`d2_saliency.evaluation`.
+    Metrics of the explained detections with a score above ``score_thresh``; see
+    :mod:`d2_saliency.evaluation`.
 
-    Works with ``inference_on_dataset``, ``DatasetEvaluators``, ``DefaultTrainer.test`` and ``EvalHook``, for models
-    whose outputs have ``pred_saliency``. Several processes each measure their own images; metrics are gathered once.
-    Masks and causes are taken from the data set's annotations; a metric that needs what they do not have, or what the
-    architecture does not say, is skipped, and the log says so.
+    Works with ``inference_on_dataset``, ``DatasetEvaluators``, ``DefaultTrainer.test`` and
+    ``EvalHook``, for models whose outputs have ``pred_saliency``. Several processes each measure
+    their own images; metrics are gathered once. Masks and causes are taken from the data set's
+    annotations; a metric that needs what they do not have, or what the architecture does not say,
+    is skipped, and the log says so.
 
     Examples:
-        evaluator = SaliencyEvaluator("coco_2017_val", model, metrics=("pointing_game", "deletion_insertion"))
-        results = inference_on_dataset(model, build_detection_test_loader(cfg, "coco_2017_val"), evaluator)
+        evaluator = SaliencyEvaluator("coco_2017_val", model, metrics=("pointing_game",
+        "deletion_insertion")) results = inference_on_dataset(model,
+        build_detection_test_loader(cfg, "coco_2017_val"), evaluator)
         results["deletion_insertion"]["insertion_s1"]
     """
 
@@ -65,31 +68,47 @@ class SaliencyEvaluator(DatasetEvaluator):
             model: the explaining model, which is asked for its outputs on perturbed images.
             metrics: names of :data:`METRICS`.
             output_dir: for records/<image>.json and metrics.json; None: nothing is written.
-            score_thresh: detections with a score above this count (SSGrad-CAM++: 0.6, ODSmoothGrad: 0.9).
+            score_thresh: detections with a score above this count (SSGrad-CAM++: 0.6, ODSmoothGrad:
+                0.9).
             iou_thresh: a detection is of an object of its class if their IoU is above this.
             settings: of the metrics.
-            run_digest: identifies model, weights, method and config; :meth:`resume` takes records with the same one.
+            run_digest: identifies model, weights, method and config; :meth:`resume` takes records
+                with the same one.
 
         Raises:
             DatasetError: the data set is not registered, or its files cannot be read.
-            ValueError: a metric does not exist, the model does not explain, or no metric can judge its maps.
+            ValueError: a metric does not exist, the model does not explain, or no metric can judge
+                its maps.
         """
         check_metrics(metrics)
         self._model = getattr(model, "module", model)  # of DistributedDataParallel
         if not hasattr(self._model, "raw_outputs"):
-            raise ValueError(f"{type(model).__name__} does not explain its detections: pass explainable(model).")
+            raise ValueError(
+                f"{type(model).__name__} does not explain its detections: pass explainable(model)."
+            )
         self._dataset = {record["image_id"]: record for record in load_dataset(dataset_name)}
         self.dataset_name = dataset_name
         self.metrics = self._available(metrics)
         self.score_thresh, self.iou_thresh = score_thresh, iou_thresh
         self.settings = settings or MetricSettings()
         self.output_dir = None if output_dir is None else Path(output_dir)
-        self._store = None if output_dir is None else RecordStore(Path(output_dir) / "records", run_digest)
+        self._store = (
+            None if output_dir is None else RecordStore(Path(output_dir) / "records", run_digest)
+        )
         self.reset()
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, dataset_name: str, model: nn.Module, output_dir=None, run_digest: str = ""):
-        """``SaliencyEvaluator(cfg, dataset_name, model)`` takes all else from ``cfg.TEST.SALIENCY``."""
+    def from_config(
+        cls,
+        cfg: CfgNode,
+        dataset_name: str,
+        model: nn.Module,
+        output_dir=None,
+        run_digest: str = "",
+    ):
+        """
+        ``SaliencyEvaluator(cfg, dataset_name, model)`` takes all else from ``cfg.TEST.SALIENCY``.
+        """
         options = cfg.TEST.SALIENCY
         return {
             "dataset_name": dataset_name,
@@ -103,26 +122,44 @@ class SaliencyEvaluator(DatasetEvaluator):
         }
 
     def _available(self, metrics: Sequence[str]) -> List[str]:
-        keys = {key for record in self._dataset.values() for a in objects_of(record) for key in a if a[key]}
+        keys = {
+            key
+            for record in self._dataset.values()
+            for a in objects_of(record)
+            for key in a
+            if a[key]
+        }
         for name in metrics:
             if METRICS[name].needs and METRICS[name].needs not in keys:
-                what = {"bbox": "boxes", "segmentation": "masks"}.get(METRICS[name].needs, f"'{METRICS[name].needs}'")
-                logger.warning(f"Metric {name} is skipped: the annotations of '{self.dataset_name}' have no {what}.")
-        return applicable_metrics([name for name in metrics if METRICS[name].needs in keys | {""}], self._model)
+                what = {"bbox": "boxes", "segmentation": "masks"}.get(
+                    METRICS[name].needs, f"'{METRICS[name].needs}'"
+                )
+                logger.warning(
+                    f"Metric {name} is skipped: the annotations of '{self.dataset_name}' have no "
+                    f"{what}."
+                )
+        return applicable_metrics(
+            [name for name in metrics if METRICS[name].needs in keys | {""}], self._model
+        )
 
     def reset(self) -> None:
         self._records: Dict[Any, Dict[str, Any]] = {}
-        self._runner = MetricRunner(self._model, self.metrics, self.settings)  # anew: the weights may have changed
+        self._runner = MetricRunner(
+            self._model, self.metrics, self.settings
+        )  # anew: the weights may have changed
 
     def process(self, inputs: List[Dict[str, Any]], outputs: List[Dict[str, Any]]) -> None:
         """
         Args:
             inputs: the model's inputs, with "image_id" as in the data set.
-            outputs: what the model returned: "instances" in coordinates of the original image, with ``pred_saliency``.
+            outputs: what the model returned: "instances" in coordinates of the original image, with
+                ``pred_saliency``.
         """
         for batched_input, output in zip(inputs, outputs):
             record = self._dataset[batched_input["image_id"]]
-            self._keep(record, {"detections": self._measure(batched_input, output["instances"], record)})
+            self._keep(
+                record, {"detections": self._measure(batched_input, output["instances"], record)}
+            )
 
     def add_error(self, image_id: Any, message: str) -> None:
         """Count an image as failed. It is tried again when the run is resumed."""
@@ -135,9 +172,14 @@ class SaliencyEvaluator(DatasetEvaluator):
         if self._store:
             self._store.write(dataset_dict, record)
 
-    def _measure(self, batched_input: Dict[str, Any], instances: Instances, record: Dict[str, Any]) -> List[Dict]:
+    def _measure(
+        self, batched_input: Dict[str, Any], instances: Instances, record: Dict[str, Any]
+    ) -> List[Dict]:
         if not instances.has("pred_saliency"):
-            raise ValueError("The model's outputs have no pred_saliency: evaluate an explaining model in eval mode.")
+            raise ValueError(
+                "The model's outputs have no pred_saliency: evaluate an explaining model in eval "
+                "mode."
+            )
         instances = instances.to("cpu")
         chosen = instances.pred_saliency.explained & (instances.scores > self.score_thresh)
         instances = instances[chosen]
@@ -154,7 +196,10 @@ class SaliencyEvaluator(DatasetEvaluator):
                 "box": instances.pred_boxes.tensor[i].tolist(),
                 "matched": truth[i] is not None,
                 "empty_map": not image.maps[i, 0].any(),
-                "metrics": {name: {k: finite(v) for k, v in values[name][i].items()} for name in self.metrics},
+                "metrics": {
+                    name: {k: finite(v) for k, v in values[name][i].items()}
+                    for name in self.metrics
+                },
             }
             for i, index in enumerate(chosen.nonzero()[:, 0].tolist())
         ]
@@ -168,7 +213,8 @@ class SaliencyEvaluator(DatasetEvaluator):
         Take over what earlier runs with the same ``run_digest`` have finished of these images.
 
         Returns:
-            list: those that are still to be processed, the same on all ranks, also if each sees its own disk.
+            list: those that are still to be processed, the same on all ranks, also if each sees its
+                own disk.
         """
         found = {}
         for dataset_dict in dataset_dicts:
@@ -179,12 +225,15 @@ class SaliencyEvaluator(DatasetEvaluator):
         for rank, image_ids in enumerate(comm.all_gather(list(found))):
             for image_id in image_ids:
                 owner.setdefault(image_id, rank)
-        self._records.update({i: record for i, record in found.items() if owner[i] == comm.get_rank()})
+        self._records.update(
+            {i: record for i, record in found.items() if owner[i] == comm.get_rank()}
+        )
         return [d for d in dataset_dicts if d["image_id"] not in owner]
 
     def evaluate(self) -> Dict[str, Dict[str, float]]:
         """
-        Gather the records of all ranks; on the main one log a table, write metrics.json and return the metrics.
+        Gather the records of all ranks; on the main one log a table, write metrics.json and return
+        the metrics.
 
         Returns:
             dict: see :func:`as_results`; empty on other ranks.
@@ -197,11 +246,19 @@ class SaliencyEvaluator(DatasetEvaluator):
         self.records = [merged[image_id] for image_id in self._dataset if image_id in merged]
         summary = summarise(self.records, self.metrics)
         if self.output_dir:
-            content = {"dataset": self.dataset_name, "counts": counts(self.records), "metrics": as_json(summary)}
+            content = {
+                "dataset": self.dataset_name,
+                "counts": counts(self.records),
+                "metrics": as_json(summary),
+            }
             write_json(self.output_dir / "metrics.json", content)
-        logger.info(f"Saliency on {self.dataset_name}, {_in_words(self.records)}:\n{summary_table(summary)}")
+        logger.info(
+            f"Saliency on {self.dataset_name}, {_in_words(self.records)}:\n{summary_table(summary)}"
+        )
         return OrderedDict(as_results(self.records, summary))
 
 
 def _in_words(records: List[Dict[str, Any]]) -> str:
-    return ", ".join(f"{int(number)} {what.replace('_', ' ')}" for what, number in counts(records).items())
+    return ", ".join(
+        f"{int(number)} {what.replace('_', ' ')}" for what, number in counts(records).items()
+    )

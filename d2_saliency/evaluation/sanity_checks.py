@@ -1,4 +1,7 @@
-"""Is a map of this image and this model? Stability under noise, and model randomisation (Adebayo et al., 2018)."""
+"""
+Is a map of this image and this model? Stability under noise, and model randomisation (Adebayo et
+al., 2018).
+"""
 
 import copy
 from itertools import combinations
@@ -25,12 +28,14 @@ def stability(image: ExplainedImage) -> List[Dict[str, float]]:
     """
     How alike the maps of one detection in noisy copies of its image are.
 
-    The image is explained anew with each of ``num_draws`` draws of noise, and its detections are found again.
+    The image is explained anew with each of ``num_draws`` draws of noise, and its detections are
+    found again.
 
     Returns:
-        for each detection "found", the share of draws in which it was; "correlation", the mean Spearman correlation of
-        its maps between two draws, over the five outputs (nan if it was found less than twice); and, from methods
-        with noise passes of their own, "matched", the share of them in which it was found again.
+        for each detection "found", the share of draws in which it was; "correlation", the mean
+        Spearman correlation of its maps between two draws, over the five outputs (nan if it was
+        found less than twice); and, from methods with noise passes of their own, "matched", the
+        share of them in which it was found again.
     """
     settings, pixels = image.settings, image.batched_input["image"]
     draws: List[List[np.ndarray]] = [[] for _ in image.truth]
@@ -45,7 +50,8 @@ def stability(image: ExplainedImage) -> List[Dict[str, float]]:
             draws[i].append(m)
     matched = _share_of_passes(image)
     return [
-        {"found": len(d) / settings.num_draws, "correlation": _mean_correlation(d), **m} for d, m in zip(draws, matched)
+        {"found": len(d) / settings.num_draws, "correlation": _mean_correlation(d), **m}
+        for d, m in zip(draws, matched)
     ]
 
 
@@ -62,7 +68,10 @@ def _mean_correlation(draws: List[np.ndarray]) -> float:
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Spearman correlation of two maps (H, W), in [-1, 1]: 0 if one of them is constant, 1 if both are."""
+    """
+    Spearman correlation of two maps (H, W), in [-1, 1]: 0 if one of them is constant, 1 if both
+    are.
+    """
     if np.ptp(a) == 0 or np.ptp(b) == 0:
         return float(np.ptp(a) == np.ptp(b))
     return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])
@@ -71,25 +80,29 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
 @saliency_metric(*CORRELATIONS, lower=CORRELATIONS, provenance=True)
 def model_randomisation(image: ExplainedImage) -> List[Dict]:
     """
-    How much of the maps is left when what the model has learned becomes noise, from its last layers to its first.
+    How much of the maps is left when what the model has learned becomes noise, from its last layers
+    to its first.
 
     A method whose maps stay alike does not explain the model: an edge detector would do as well.
 
     Note:
-        The maps of a randomised model are those of the same proposals or anchors. "From the top" is the order in which
-        layers ran, the last first, in at most 6 stages of about as many modules; a weight is redrawn from the normal
-        distribution with its own mean and standard deviation, so that activations keep their scale.
+        The maps of a randomised model are those of the same proposals or anchors. "From the top" is
+        the order in which layers ran, the last first, in at most 6 stages of about as many modules;
+        a weight is redrawn from the normal distribution with its own mean and standard deviation,
+        so that activations keep their scale.
 
     Returns:
-        for each detection "class_correlation" and "box_correlation" (mean over the four coordinates), the Spearman
-        correlation of its maps before and after all stages, and the curves "..._curve" over stages, which begin with 1.
+        for each detection "class_correlation" and "box_correlation" (mean over the four
+        coordinates), the Spearman correlation of its maps before and after all stages, and the
+        curves "..._curve" over stages, which begin with 1.
 
     Raises:
         ValueError: the architecture does not say which proposal or anchor a detection came from.
     """
     if not image.model.knows_provenance:
         raise ValueError(
-            f"model_randomisation follows a detection's proposal or anchor, which are not known for "
+            "model_randomisation follows a detection's proposal or anchor, which are not known "
+            "for "
             f"{type(image.model).__name__}: leave it out of the metrics."
         )
     model = copy.deepcopy(image.model)
@@ -106,7 +119,11 @@ def model_randomisation(image: ExplainedImage) -> List[Dict]:
         with torch.no_grad():
             now = model.run([image.batched_input], clean.instances)
         after = _explain(model, image, now)
-        curves.append(np.array([[rank_correlation(x, y) for x, y in zip(a, b)] for a, b in zip(before, after)]))
+        curves.append(
+            np.array(
+                [[rank_correlation(x, y) for x, y in zip(a, b)] for a, b in zip(before, after)]
+            )
+        )
     return [_correlations(curve) for curve in np.stack(curves, axis=1)]
 
 
@@ -119,11 +136,18 @@ def _explain(model: nn.Module, image: ExplainedImage, forward_pass) -> np.ndarra
 def _correlations(curve: np.ndarray) -> Dict:
     """Correlations (stages, 5) of one detection's maps by name."""
     parts = dict(zip(CORRELATIONS, (curve[:, 0], curve[:, 1:].mean(axis=1))))
-    return {name: value for n, c in parts.items() for name, value in ((n, float(c[-1])), (f"{n}_curve", c.tolist()))}
+    return {
+        name: value
+        for n, c in parts.items()
+        for name, value in ((n, float(c[-1])), (f"{n}_curve", c.tolist()))
+    }
 
 
 def randomisations(model: nn.Module, batched_input: Dict, seed: int = 0) -> Iterator[List[str]]:
-    """Redraw the weights of a model in place, stage by stage; yields the names of the modules of each stage."""
+    """
+    Redraw the weights of a model in place, stage by stage; yields the names of the modules of each
+    stage.
+    """
     generator = torch.Generator().manual_seed(seed)
     names = layers_by_run(model, batched_input)[::-1]
     for stage in np.array_split(names, min(MAX_STAGES, len(names))):
@@ -136,7 +160,11 @@ def randomisations(model: nn.Module, batched_input: Dict, seed: int = 0) -> Iter
 
 def layers_by_run(model: nn.Module, batched_input: Dict) -> List[str]:
     """Names of the modules with a weight matrix or kernel, in the order in which they first run."""
-    layers = {m: n for n, m in model.named_modules() if getattr(getattr(m, "weight", None), "dim", lambda: 0)() > 1}
+    layers = {
+        m: n
+        for n, m in model.named_modules()
+        if getattr(getattr(m, "weight", None), "dim", lambda: 0)() > 1
+    }
     order: Dict[str, None] = {}
     handles = [m.register_forward_hook(lambda m, *_: order.setdefault(layers[m])) for m in layers]
     try:

@@ -8,7 +8,10 @@ from scipy.stats import bootstrap
 
 
 class Estimate(NamedTuple):
-    """Mean of ``count`` values with its bootstrap 95 % interval [low, high]; all nan where there are no values."""
+    """
+    Mean of ``count`` values with its bootstrap 95 % interval [low, high]; all nan where there are
+    no values.
+    """
 
     mean: float
     low: float
@@ -20,15 +23,18 @@ class Estimate(NamedTuple):
 
 
 def mean_with_interval(
-    values: Union[Sequence[float], np.ndarray], groups: Optional[Sequence[Hashable]] = None, seed: int = 0
+    values: Union[Sequence[float], np.ndarray],
+    groups: Optional[Sequence[Hashable]] = None,
+    seed: int = 0,
 ) -> Estimate:
     """
     Mean and percentile bootstrap interval (95 %, 2000 resamples). Values that are nan do not count.
 
     Args:
         values: numbers.
-        groups: for each value the group that it comes from, say its image. Values of a group are alike, so whole groups
-            are resampled: as if they were independent, the interval would be too narrow. None: each is its own group.
+        groups: for each value the group that it comes from, say its image. Values of a group are
+            alike, so whole groups are resampled: as if they were independent, the interval would be
+            too narrow. None: each is its own group.
         seed: of the resamples.
 
     Returns:
@@ -49,7 +55,9 @@ def mean_with_interval(
         return Estimate(mean, mean, mean, count)
     data = np.array(list(sums.values())), np.array(list(counts.values()))
     rng = np.random.default_rng(seed)
-    resamples = bootstrap(data, _ratio_of_sums, n_resamples=2000, paired=True, method="percentile", rng=rng)
+    resamples = bootstrap(
+        data, _ratio_of_sums, n_resamples=2000, paired=True, method="percentile", rng=rng
+    )
     low, high = map(float, resamples.confidence_interval)
     return Estimate(mean, low, high, count)
 

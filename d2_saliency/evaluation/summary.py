@@ -8,9 +8,9 @@ from .statistics import Estimate, mean_with_interval
 
 Metrics = Dict[str, Dict[str, Estimate]]
 
-# A record is {"image_id", "file_name", "num_objects", "detections"} or {..., "error"}; a detection is {"index",
-# "class_id", "score", "box", "matched", "empty_map", "metrics": {metric: {value: number, None where it is not defined,
-# or a list of numbers for a curve}}}.
+# A record is {"image_id", "file_name", "num_objects", "detections"} or {..., "error"}; a detection
+# is {"index", "class_id", "score", "box", "matched", "empty_map", "metrics": {metric: {value:
+# number, None where it is not defined, or a list of numbers for a curve}}}.
 
 
 def detections_of(records: Iterable[Dict[str, Any]]) -> List[Dict[str, Any]]:
@@ -25,19 +25,25 @@ def values_of(detections: Iterable[Dict[str, Any]], metric: str, name: str) -> L
 
 
 def summarise(records: List[Dict[str, Any]], metrics: Iterable[str]) -> Metrics:
-    """Mean over detections, interval from resampled images, and count of each value of each metric."""
+    """
+    Mean over detections, interval from resampled images, and count of each value of each metric.
+    """
     detections = detections_of(records)
     images = [d["image_id"] for d in detections]
     return {
         metric: {
-            name: mean_with_interval(values_of(detections, metric, name), images) for name in METRICS[metric].values
+            name: mean_with_interval(values_of(detections, metric, name), images)
+            for name in METRICS[metric].values
         }
         for metric in metrics
     }
 
 
 def counts(records: List[Dict[str, Any]]) -> Dict[str, float]:
-    """What the metrics are of: images, those that failed, detections, and detections that match an object."""
+    """
+    What the metrics are of: images, those that failed, detections, and detections that match an
+    object.
+    """
     detections = detections_of(records)
     return {
         "images": float(len(records)),
@@ -50,10 +56,11 @@ def counts(records: List[Dict[str, Any]]) -> Dict[str, float]:
 
 def as_results(records: List[Dict[str, Any]], summary: Metrics) -> Dict[str, Dict[str, float]]:
     """
-    The nested dict of floats that Detectron2 expects of an evaluator: {"saliency": counts, metric: {value: mean}}.
+    The nested dict of floats that Detectron2 expects of an evaluator: {"saliency": counts, metric:
+        {value: mean}}.
 
-    Interval and count are there, too, as "<value>-low", "-high", "-count": Detectron2 logs names with a "-" but leaves
-    them out of its tables. Values without any detection are nan.
+    Interval and count are there, too, as "<value>-low", "-high", "-count": Detectron2 logs names
+    with a "-" but leaves them out of its tables. Values without any detection are nan.
     """
     results = {"saliency": counts(records)}
     for metric, values in summary.items():
@@ -68,7 +75,8 @@ def as_json(summary: Metrics) -> Dict[str, Dict[str, Dict[str, Any]]]:
     """For metrics.json; what is not a number is null."""
     return {
         metric: {
-            name: {key: finite(value) for key, value in estimate._asdict().items()} for name, estimate in values.items()
+            name: {key: finite(value) for key, value in estimate._asdict().items()}
+            for name, estimate in values.items()
         }
         for metric, values in summary.items()
     }
@@ -95,6 +103,9 @@ def markdown_table(header, rows) -> str:
     """Rows of texts as Markdown, in columns that a terminal shows aligned."""
     rows = [tuple(header), *(tuple(row) for row in rows)]
     widths = [max(len(row[k]) for row in rows) for k in range(len(header))]
-    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |" for row in rows]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |"
+        for row in rows
+    ]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     return "\n".join(lines)

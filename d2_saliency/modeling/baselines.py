@@ -1,4 +1,6 @@
-"""Images without the information: what stands where an image is hidden, and where a path to it starts."""
+"""
+Images without the information: what stands where an image is hidden, and where a path to it starts.
+"""
 
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
@@ -7,11 +9,15 @@ BASELINES = ("black", "mean", "blur")
 
 
 def baseline_image(image: Tensor, baseline: str) -> Tensor:
-    """An image (C, H, W) made "black", its "mean" colour, or a "blur" by a tenth of its shorter side."""
+    """
+    An image (C, H, W) made "black", its "mean" colour, or a "blur" by a tenth of its shorter side.
+    """
     if baseline == "black":
         return image.new_zeros(image.shape)
     if baseline == "mean":
         return image.mean((1, 2), keepdim=True).expand_as(image)
     sigma = max(1.0, min(image.shape[-2:]) / 10)
-    size = 2 * min(int(3 * sigma), min(image.shape[-2:]) - 1) + 1  # reflection needs a smaller kernel than image
+    size = (
+        2 * min(int(3 * sigma), min(image.shape[-2:]) - 1) + 1
+    )  # reflection needs a smaller kernel than image
     return gaussian_blur(image, [size, size], [sigma, sigma])

@@ -13,8 +13,14 @@ logger = logging.getLogger(__name__)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# What torch's allocators and libraries say; MemoryError and torch's OutOfMemoryError go by their type.
-OUT_OF_MEMORY = ("out of memory", "DefaultCPUAllocator", "STATUS_ALLOC_FAILED", "could not create a memory")
+# What torch's allocators and libraries say; MemoryError and torch's OutOfMemoryError go by their
+# type.
+OUT_OF_MEMORY = (
+    "out of memory",
+    "DefaultCPUAllocator",
+    "STATUS_ALLOC_FAILED",
+    "could not create a memory",
+)
 
 
 def run_in_batches(
@@ -23,17 +29,19 @@ def run_in_batches(
     """
     Yield ``compute(batch)`` for one batch of items after the other, in their order.
 
-    A batch that does not fit into memory is computed again in halves, and so are all that follow; a warning says so
-    once. Example::
+    A batch that does not fit into memory is computed again in halves, and so are all that follow; a
+    warning says so once. Example::
 
-        for weights in run_in_batches(masks, 32, lambda batch: score(torch.stack(batch)), "D_RISE.BATCH_SIZE"):
+        for weights in run_in_batches(masks, 32, lambda batch: score(torch.stack(batch)),
+        "D_RISE.BATCH_SIZE"):
             total += weights
 
     Args:
         items: of any length, also none; taken from the iterator as they are needed.
         batch_size: items computed at once, at least 1.
-        compute: list of at most ``batch_size`` items -> their result. It holds all that needs memory (the backward
-            passes, too) and changes nothing outside of itself, because it may be called again with some of the items.
+        compute: list of at most ``batch_size`` items -> their result. It holds all that needs
+            memory (the backward passes, too) and changes nothing outside of itself, because it may
+            be called again with some of the items.
         key: config key of the batch size, for the warning.
 
     Raises:
@@ -75,18 +83,23 @@ def release_memory() -> None:
 
 
 FORWARD_BATCH = 4
-"""Images that a CPU computes at once where no gradients are needed: on small images that is a quarter faster than 1."""
+"""
+Images that a CPU computes at once where no gradients are needed: on small images that is a quarter
+faster than 1.
+"""
 
 
 def reproducible_batch_size(batch_size: int, device: torch.device, on_cpu: int = 1) -> int:
     """
-    Another one than was asked for on a CPU, where convolutions round differently for one image than for several.
+    Another one than was asked for on a CPU, where convolutions round differently for one image than
+    for several.
 
-    So the result there is the same bit for bit whatever the batch size. A GPU needs large batches to be fast; its
-    results for different batch sizes differ by rounding.
+    So the result there is the same bit for bit whatever the batch size. A GPU needs large batches
+    to be fast; its results for different batch sizes differ by rounding.
 
     Args:
-        on_cpu: what a CPU computes at once. With gradients a batch brings no speed, without them see FORWARD_BATCH.
+        on_cpu: what a CPU computes at once. With gradients a batch brings no speed, without them
+            see FORWARD_BATCH.
     """
     return on_cpu if torch.device(device).type == "cpu" else batch_size
 

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 class FeatureWindow(NamedTuple):
     """
-    The gradients of a detection's five outputs to one feature level; they are zero outside of this window.
+    The gradients of a detection's five outputs to one feature level; they are zero outside of this
+    window.
 
     Attributes:
         level: key of ``ForwardPass.features``.
@@ -25,7 +26,10 @@ class FeatureWindow(NamedTuple):
 
 
 def joined_windows(parts: Iterable[FeatureWindow]) -> List[FeatureWindow]:
-    """One window per level, the sum of those on it: a Cascade detection reads its level once for each stage."""
+    """
+    One window per level, the sum of those on it: a Cascade detection reads its level once for each
+    stage.
+    """
     by_level: Dict[str, List[FeatureWindow]] = {}
     for part in parts:
         by_level.setdefault(part.level, []).append(part)
@@ -53,7 +57,10 @@ def widened(part: FeatureWindow, margin: int, size: Tuple[int, int]) -> FeatureW
 
 
 def stride(padded_size: Tuple[int, int], level_size: Tuple[int, int]) -> Tuple[float, float]:
-    """Pixels per cell in y and x, powers of 2: the last cells of coarse levels reach beyond the padded image."""
+    """
+    Pixels per cell in y and x, powers of 2: the last cells of coarse levels reach beyond the padded
+    image.
+    """
     y, x = (2.0 ** math.ceil(math.log2(p / n) - 1e-6) for p, n in zip(padded_size, level_size))
     return y, x
 

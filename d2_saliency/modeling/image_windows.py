@@ -1,4 +1,7 @@
-"""Parts of an image that hold nearly all of a detection's gradient, and the detector's input cut down to them."""
+"""
+Parts of an image that hold nearly all of a detection's gradient, and the detector's input cut down
+to them.
+"""
 
 from typing import Dict, NamedTuple
 
@@ -7,7 +10,10 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
 STEP = 32
-"""Pixels. Windows begin at multiples of it, so that cells of strides up to 32 lie as they lie in the whole image."""
+"""
+Pixels. Windows begin at multiples of it, so that cells of strides up to 32 lie as they lie in the
+whole image.
+"""
 
 
 class ImageWindow(NamedTuple):
@@ -27,18 +33,27 @@ class ImageWindow(NamedTuple):
         return image[..., self.top : self.bottom, self.left : self.right]
 
     def cut(self, batched_input: Dict, instances: Instances) -> tuple:
-        """The input for this part alone, and the same detections in its pixels: boxes and classes."""
+        """
+        The input for this part alone, and the same detections in its pixels: boxes and classes.
+        """
         image = self.of(batched_input["image"])
         shift = instances.pred_boxes.tensor.new_tensor([self.left, self.top] * 2)
-        fields = {name: instances.get(name) for name in ("pred_classes", "target_classes") if instances.has(name)}
+        fields = {
+            name: instances.get(name)
+            for name in ("pred_classes", "target_classes")
+            if instances.has(name)
+        }
         fields["pred_boxes"] = Boxes(instances.pred_boxes.tensor - shift)
         size = {"height": image.shape[-2], "width": image.shape[-1]}
-        return {**batched_input, "image": image, **size}, Instances(tuple(image.shape[-2:]), **fields)
+        return {**batched_input, "image": image, **size}, Instances(
+            tuple(image.shape[-2:]), **fields
+        )
 
 
 def energy_window(maps: Tensor, box: Tensor, share: float = 0.99) -> ImageWindow:
     """
-    The smallest of the windows around a box, grown by :data:`STEP` on each side, with that share of each map's sum.
+    The smallest of the windows around a box, grown by :data:`STEP` on each side, with that share of
+    each map's sum.
 
     Args:
         maps: (5, H, W), >= 0, magnitudes of gradients.
@@ -51,7 +66,12 @@ def energy_window(maps: Tensor, box: Tensor, share: float = 0.99) -> ImageWindow
     while True:
         window = _around(box, margin, height, width)
         top, left, bottom, right = window
-        inside = sums[:, bottom, right] - sums[:, top, right] - sums[:, bottom, left] + sums[:, top, left]
+        inside = (
+            sums[:, bottom, right]
+            - sums[:, top, right]
+            - sums[:, bottom, left]
+            + sums[:, top, left]
+        )
         if window.area == height * width or bool((inside >= share * sums[:, -1, -1]).all()):
             return window
         margin += STEP
@@ -61,4 +81,6 @@ def _around(box: Tensor, margin: int, height: int, width: int) -> ImageWindow:
     x0, y0, x1, y1 = box.tolist()
     top, left = (max(0, int(v - margin)) // STEP * STEP for v in (y0, x0))
     bottom, right = (-(-int(v + margin) // STEP) * STEP for v in (y1, x1))
-    return ImageWindow(min(top, height), min(left, width), max(min(bottom, height), 0), max(min(right, width), 0))
+    return ImageWindow(
+        min(top, height), min(left, width), max(min(bottom, height), 0), max(min(right, width), 0)
+    )

@@ -15,7 +15,8 @@ from ..structures import OUTPUTS
 @dataclass
 class MaskSums:
     """
-    Running sums over n masks M (H, W) of one grid size with the weights w (T, 5) that the outputs under them have.
+    Running sums over n masks M (H, W) of one grid size with the weights w (T, 5) that the outputs
+    under them have.
 
     Attributes:
         num: n.
@@ -32,10 +33,15 @@ class MaskSums:
     wm: Tensor
 
     @classmethod
-    def zeros(cls, num_targets: int, size: Tuple[int, int], device: Union[torch.device, str] = "cpu") -> "MaskSums":
+    def zeros(
+        cls, num_targets: int, size: Tuple[int, int], device: Union[torch.device, str] = "cpu"
+    ) -> "MaskSums":
         """Of no masks yet; size: (H, W)."""
         shape = num_targets, len(OUTPUTS)
-        return cls(0, *(torch.zeros(*s, device=device) for s in (shape, shape, size, size, (*shape, *size))))
+        return cls(
+            0,
+            *(torch.zeros(*s, device=device) for s in (shape, shape, size, size, (*shape, *size))),
+        )
 
     def add(self, masks: Tensor, weights: Tensor) -> "MaskSums":
         """Count masks (N, H, W) with weights (N, T, 5) in, in place."""
@@ -52,20 +58,26 @@ class MaskSums:
 
 
 def mean_map(sums: Sequence[MaskSums]) -> Tensor:
-    """``sum_m w_m M_m / sum_m M_m`` (T, 5, H, W): the mean weight of the masks that show a pixel (D-RISE, Eq. 6)."""
+    """
+    ``sum_m w_m M_m / sum_m M_m`` (T, 5, H, W): the mean weight of the masks that show a pixel
+    (D-RISE, Eq. 6).
+    """
     total = sum(s.wm for s in sums)
     return total / sum(s.m for s in sums).clamp(min=torch.finfo(total.dtype).tiny)
 
 
 def slope_map(sums: Sequence[MaskSums]) -> Tensor:
     """
-    By how much the weight rises when a pixel is shown, as far as chance does not explain it, (T, 5, H, W).
+    By how much the weight rises when a pixel is shown, as far as chance does not explain it, (T, 5,
+    H, W).
 
-        slope = sum_gm (w_gm - mean_g w)(M_gm - mean_g M) / sum_gm (M_gm - mean_g M)^2     pixel by pixel
-        map   = ReLU(slope - standard error),   standard error^2 = var(w) / sum_gm (M_gm - mean_g M)^2
+        slope = sum_gm (w_gm - mean_g w)(M_gm - mean_g M)
+                / sum_gm (M_gm - mean_g M)^2                   pixel by pixel
+        map   = ReLU(slope - standard error)
+        standard error^2 = var(w) / sum_gm (M_gm - mean_g M)^2
 
-    g are the grid sizes, each with its own means. What lies beyond one standard error is kept: the rest is what the
-    slope of a pixel without any influence would be, too.
+    g are the grid sizes, each with its own means. What lies beyond one standard error is kept: the
+    rest is what the slope of a pixel without any influence would be, too.
     """
     covariance = sum(s.wm - s.w[..., None, None] * s.m / s.num for s in sums)
     visibility = sum(s.mm - s.m**2 / s.num for s in sums).clamp(min=1e-6)
@@ -75,10 +87,12 @@ def slope_map(sums: Sequence[MaskSums]) -> Tensor:
 
 def reliability(first: Tensor, second: Tensor) -> Tensor:
     """
-    Reliability (T, 5) of maps that are known from two independent halves of the masks, each (T, 5, H, W).
+    Reliability (T, 5) of maps that are known from two independent halves of the masks, each (T, 5,
+    H, W).
 
-    ``2 r / (1 + r)`` with the correlation r of the halves: the correlation to expect between the map of all these masks
-    and that of as many others (Spearman-Brown). Not above 0 where the halves have nothing in common.
+    ``2 r / (1 + r)`` with the correlation r of the halves: the correlation to expect between the
+    map of all these masks and that of as many others (Spearman-Brown). Not above 0 where the halves
+    have nothing in common.
     """
     first, second = (m.flatten(2) - m.flatten(2).mean(2, keepdim=True) for m in (first, second))
     r = F.cosine_similarity(first, second, dim=2).clamp(min=-0.9)

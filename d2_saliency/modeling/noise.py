@@ -1,4 +1,7 @@
-"""Noise passes: the detector on noisy copies of an image, its detections found again. For all Smooth* methods."""
+"""
+Noise passes: the detector on noisy copies of an image, its detections found again. For all Smooth*
+methods.
+"""
 
 from contextlib import nullcontext
 from typing import (
@@ -38,10 +41,11 @@ class NoisePasses(NamedTuple):
     A batch of B noise passes.
 
     Attributes:
-        forward_pass: the detector's run on B noisy images that require gradients. ``instances[b]`` are the matched
-            detections of pass b alone, in the order of ``matched[b]``.
+        forward_pass: the detector's run on B noisy images that require gradients. ``instances[b]``
+            are the matched detections of pass b alone, in the order of ``matched[b]``.
         matched: for each pass, indices (P_b,) of the reference detections that were found again.
-        recorded: what the named layer returned, see :meth:`NoiseMixin.noise_passes`; empty without one.
+        recorded: what the named layer returned, see :meth:`NoiseMixin.noise_passes`; empty without
+            one.
     """
 
     forward_pass: object
@@ -50,7 +54,9 @@ class NoisePasses(NamedTuple):
 
 
 Head: Any = nn.Module if TYPE_CHECKING else object
-"""What the methods of the mixin find on ``self``: those of the saliency head, which comes after it."""
+"""
+What the methods of the mixin find on ``self``: those of the saliency head, which comes after it.
+"""
 
 
 class NoiseMixin(Head):
@@ -81,9 +87,11 @@ class NoiseMixin(Head):
             num_samples: noise passes n.
             sigma: noise level as a share of the image's range.
             iou_thresh: a match has an IoU strictly above this.
-            match: "detection", or "index" to follow the detection's own proposal or anchor without matching.
+            match: "detection", or "index" to follow the detection's own proposal or anchor without
+                matching.
             batch_size: noise passes computed at once; see :mod:`.batching`.
-            autocast: let :meth:`noise_passes` run the detector in bfloat16 where the method says that it may.
+            autocast: let :meth:`noise_passes` run the detector in bfloat16 where the method says
+                that it may.
             window: "off", or "auto" for passes on a part of the image, see :class:`ODSmoothGrad`.
             kwargs: see the saliency head.
         """
@@ -93,7 +101,8 @@ class NoiseMixin(Head):
             raise ValueError(f"{key}.MATCH is '{match}'; choose one of {MATCHES}.")
         if num_samples < self.min_samples:
             raise ValueError(
-                f"{key}.NUM_SAMPLES is {num_samples}; {type(self).__name__} needs at least {self.min_samples}."
+                f"{key}.NUM_SAMPLES is {num_samples}; {type(self).__name__} needs at least "
+                f"{self.min_samples}."
             )
         if batch_size < 1:
             raise ValueError(f"{key}.BATCH_SIZE is {batch_size}; choose at least 1.")
@@ -124,45 +133,61 @@ class NoiseMixin(Head):
         may_autocast: bool = False,
     ) -> Iterator[Result]:
         """
-        Run the detector on ``x + noise`` and find the reference detections again. Yields ``use(passes)`` of each batch.
+        Run the detector on ``x + noise`` and find the reference detections again. Yields
+        ``use(passes)`` of each batch.
 
         Args:
             detector: a :class:`SaliencyMixin`.
             batched_input: the clean image x, as for the detector's forward.
             reference: its detections.
             use: what is made of a batch of passes, as ``compute`` of :func:`run_in_batches`.
-            noise: tensors of the shape of the image, one for each pass; by default :func:`gaussian_noise`.
+            noise: tensors of the shape of the image, one for each pass; by default
+                :func:`gaussian_noise`.
             layer: name of a module whose output is to be recorded, with its graph.
             differentiable: whether the graph to the images and the layer is kept. Gradients to
                 ``ForwardPass.features`` need none, and without one a pass takes less memory.
             may_autocast: whether AUTOCAST counts here.
 
         Raises:
-            ValueError: for match "index" where the architecture's proposals or anchors are not known.
+            ValueError: for match "index" where the architecture's proposals or anchors are not
+                known.
         """
         # Objects that the user names need not be among the detections of any pass.
         match = "index" if reference.has("detected") else self.match
         if match == "index" and not detector.knows_provenance:
             raise ValueError(
-                "SMOOTHGRAD.MATCH 'index' follows a detection's proposal or anchor, which are not known for "
+                "SMOOTHGRAD.MATCH 'index' follows a detection's proposal or anchor, which are not "
+                "known for "
                 f"{type(detector).__name__}; use 'detection'."
             )
         image = batched_input["image"]
-        runner = detector if layer else self.runner(detector)  # a folded model lacks the norms, which may be named
+        runner = (
+            detector if layer else self.runner(detector)
+        )  # a folded model lacks the norms, which may be named
         if noise is None:
             noise = gaussian_noise(image, self.num_samples, self.sigma, self.seed)
 
         def compute(batch: List[Tensor]) -> Result:
             inputs = [{**batched_input, "image": _noisy(image, n)} for n in batch]
             follow = [reference] * len(batch) if match == "index" else None
-            recording: ContextManager = recorded_output(detector, layer) if layer else nullcontext([])
+            recording: ContextManager = (
+                recorded_output(detector, layer) if layer else nullcontext([])
+            )
             autocast = self.autocast and may_autocast
             with recording as recorded, torch.set_grad_enabled(differentiable):
-                # In bfloat16 convolutions are so fast that looking for the zeros costs what it saves.
-                with half_precision(image.device, autocast), skipping_zeros(self.skip_zeros and not autocast):
+                # In bfloat16 convolutions are so fast that looking for the zeros costs what it
+                # saves.
+                with (
+                    half_precision(image.device, autocast),
+                    skipping_zeros(self.skip_zeros and not autocast),
+                ):
                     forward_pass = runner.run(inputs, follow)
-                forward_pass.features = {name: f.float() for name, f in forward_pass.features.items()}
-            pairs = [_pair(reference, found, self.iou_thresh, match) for found in forward_pass.instances]
+                forward_pass.features = {
+                    name: f.float() for name, f in forward_pass.features.items()
+                }
+            pairs = [
+                _pair(reference, found, self.iou_thresh, match) for found in forward_pass.instances
+            ]
             forward_pass.instances = [instances for _, instances in pairs]
             return use(NoisePasses(forward_pass, [index for index, _ in pairs], recorded))
 
@@ -175,7 +200,8 @@ def gaussian_noise(image: Tensor, num_samples: int, sigma: float, seed: int) -> 
     """
     ``N(0, s^2)`` with ``s = sigma * (max(x) - min(x))`` (SmoothGrad, section 3).
 
-    Drawn on the CPU one pass after the other, so that it depends on the seed alone, not on device or batch size.
+    Drawn on the CPU one pass after the other, so that it depends on the seed alone, not on device
+    or batch size.
 
     Args:
         image: (C, H, W).
@@ -194,8 +220,13 @@ def _noisy(image: Tensor, noise: Tensor) -> Tensor:
     return (image.detach().float() + noise).requires_grad_()
 
 
-def _pair(reference: Instances, found: Instances, iou_thresh: float, match: str) -> Tuple[Tensor, Instances]:
-    """Indices of the matched reference detections, and their counterparts in ``found`` in the same order."""
+def _pair(
+    reference: Instances, found: Instances, iou_thresh: float, match: str
+) -> Tuple[Tensor, Instances]:
+    """
+    Indices of the matched reference detections, and their counterparts in ``found`` in the same
+    order.
+    """
     if match == "index":
         return torch.arange(len(reference), device=reference.pred_classes.device), found
     index, partner = match_instances(reference, found, iou_thresh)

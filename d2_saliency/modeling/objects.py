@@ -1,4 +1,7 @@
-"""Objects that the user names by box and class, whether the model detects them or not: why was this missed?"""
+"""
+Objects that the user names by box and class, whether the model detects them or not: why was this
+missed?
+"""
 
 from typing import Dict, Tuple
 
@@ -13,13 +16,15 @@ from .saliency_heads.build import black_box_methods
 SAME_OBJECT_IOU = 0.5  # a detection of the same class with a larger IoU detects the object
 
 
-def explain_objects(model: SaliencyMixin, batched_input: Dict, boxes: Tensor, classes: Tensor) -> Instances:
+def explain_objects(
+    model: SaliencyMixin, batched_input: Dict, boxes: Tensor, classes: Tensor
+) -> Instances:
     """
     Explain objects that the user names with the model's saliency head.
 
-    A two-stage model reads the given boxes as proposals; of a RetinaNet the anchor that comes closest to finding the
-    object is explained (:meth:`SaliencyMixin.locate`). Black-box methods ask which parts of the image make any output
-    more like the object: this box, and this class alone.
+    A two-stage model reads the given boxes as proposals; of a RetinaNet the anchor that comes
+    closest to finding the object is explained (:meth:`SaliencyMixin.locate`). Black-box methods ask
+    which parts of the image make any output more like the object: this box, and this class alone.
 
     Args:
         model: see :func:`explainable`.
@@ -28,25 +33,28 @@ def explain_objects(model: SaliencyMixin, batched_input: Dict, boxes: Tensor, cl
         classes: (N,), long, indices of classes.
 
     Returns:
-        Instances: the N objects in pixels of the network input, with ``pred_boxes``, ``pred_classes``,
-        ``pred_saliency`` and the method's other fields, ``scores`` (what the model gives to the class there) and
-        ``detected`` (bool: whether it outputs the class there, with an IoU above 0.5 and a score above the head's
-        ``score_thresh``).
+        Instances: the N objects in pixels of the network input, with ``pred_boxes``,
+        ``pred_classes``, ``pred_saliency`` and the method's other fields, ``scores`` (what the
+        model gives to the class there) and ``detected`` (bool: whether it outputs the class there,
+        with an IoU above 0.5 and a score above the head's ``score_thresh``).
 
     Raises:
-        ValueError: for an empty box, one outside of the image, a class that the model does not have, or a method that
-            cannot explain a given box on this architecture.
+        ValueError: for an empty box, one outside of the image, a class that the model does not
+            have, or a method that cannot explain a given box on this architecture.
     """
     refuse_inference_mode()
     head = model.saliency_head
     if not model.knows_provenance and not head.black_box:
         raise ValueError(
-            f"{type(head).__name__} cannot explain a given box of {type(model).__name__}, whose proposals or anchors "
+            f"{type(head).__name__} cannot explain a given box of {type(model).__name__}, whose "
+            "proposals or anchors "
             f"are not known; use {' or '.join(black_box_methods())}."
         )
     image = batched_input["image"].to(model.input_device)
     batched_input = {**batched_input, "image": image}
-    objects = _named_objects(boxes.to(image.device), classes.to(image.device), tuple(image.shape[-2:]))
+    objects = _named_objects(
+        boxes.to(image.device), classes.to(image.device), tuple(image.shape[-2:])
+    )
     with torch.no_grad():
         found = model.run([batched_input]).instances[0]
         objects.detected = _is_detected(objects, found[found.scores > head.score_thresh])
@@ -65,14 +73,18 @@ def explain_objects(model: SaliencyMixin, batched_input: Dict, boxes: Tensor, cl
 
 
 def check_boxes(boxes: Tensor, image_size: Tuple[int, int]) -> None:
-    """Raise ValueError for a box (x_min, y_min, x_max, y_max) that has no area inside of an image (height, width)."""
+    """
+    Raise ValueError for a box (x_min, y_min, x_max, y_max) that has no area inside of an image
+    (height, width).
+    """
     clipped = Boxes(boxes.nan_to_num())
     clipped.clip(image_size)
     valid = boxes.isfinite().all(dim=1) & clipped.nonempty()
     for given, is_valid in zip(boxes.tolist(), valid.tolist()):
         if not is_valid:
             raise ValueError(
-                f"The box {', '.join(f'{v:g}' for v in given)} has no area inside of the image of {image_size[1]} x "
+                f"The box {', '.join(f'{v:g}' for v in given)} has no area inside of the image of "
+                f"{image_size[1]} x "
                 f"{image_size[0]} pixels; give x_min, y_min, x_max, y_max."
             )
 
@@ -88,4 +100,6 @@ def _named_objects(boxes: Tensor, classes: Tensor, image_size: Tuple[int, int]) 
 def _is_detected(objects: Instances, found: Instances) -> Tensor:
     """(N,) bool: whether a detection of an object's class overlaps with it."""
     same_class = objects.pred_classes[:, None] == found.pred_classes[None]
-    return (same_class & (pairwise_iou(objects.pred_boxes, found.pred_boxes) > SAME_OBJECT_IOU)).any(dim=1)
+    return (
+        same_class & (pairwise_iou(objects.pred_boxes, found.pred_boxes) > SAME_OBJECT_IOU)
+    ).any(dim=1)

@@ -12,7 +12,8 @@ from torch import nn
 @contextmanager
 def frozen_parameters(model: nn.Module) -> Iterator[None]:
     """
-    Leave the gradients of all parameters out of the backward passes inside (about half of their work).
+    Leave the gradients of all parameters out of the backward passes inside (about half of their
+    work).
 
     ``requires_grad`` of every parameter is as before afterwards, also after an exception.
     """
@@ -27,18 +28,24 @@ def frozen_parameters(model: nn.Module) -> Iterator[None]:
 
 
 def half_precision(device: torch.device, enabled: bool = True) -> ContextManager:
-    """Run convolutions and matrix products inside in bfloat16, which the processor may have in hardware."""
+    """
+    Run convolutions and matrix products inside in bfloat16, which the processor may have in
+    hardware.
+    """
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=enabled)
 
 
 def folded(model: nn.Module) -> nn.Module:
     """
-    A copy of a model in eval mode whose batch norms are part of the convolutions before them; the same function.
+    A copy of a model in eval mode whose batch norms are part of the convolutions before them; the
+    same function.
 
-    Its weights are stored channels last, which convolutions on a CPU like better, and need no gradients. Values differ
-    by rounding; where that changes the sign of what a ReLU gets, the gradient of single pixels changes with it.
+    Its weights are stored channels last, which convolutions on a CPU like better, and need no
+    gradients. Values differ by rounding; where that changes the sign of what a ReLU gets, the
+    gradient of single pixels changes with it.
 
-    This knows the convolutions of Detectron2, which hold their norm. A model without any is returned as it is.
+    This knows the convolutions of Detectron2, which hold their norm. A model without any is
+    returned as it is.
     """
     if not any(_has_batch_norm(m) for m in model.modules()):
         return model
@@ -58,4 +65,6 @@ def folded(model: nn.Module) -> nn.Module:
 
 
 def _has_batch_norm(module: nn.Module) -> bool:
-    return isinstance(module, Conv2d) and isinstance(module.norm, (nn.BatchNorm2d, FrozenBatchNorm2d))
+    return isinstance(module, Conv2d) and isinstance(
+        module.norm, (nn.BatchNorm2d, FrozenBatchNorm2d)
+    )

@@ -1,4 +1,7 @@
-"""Backward passes that leave out where there is nothing: a detection has gradients in a part of each layer only."""
+"""
+Backward passes that leave out where there is nothing: a detection has gradients in a part of each
+layer only.
+"""
 
 from contextlib import contextmanager
 from typing import Iterator, Optional, Tuple
@@ -11,7 +14,10 @@ from torch.nn.modules.utils import _pair as pair
 from torch.overrides import TorchFunctionMode
 
 WORTHWHILE = 0.5
-"""Where gradients fill a larger share of a layer than this, cutting them out hardly pays (BENCHMARKS.md)."""
+"""
+Where gradients fill a larger share of a layer than this, cutting them out hardly pays
+(BENCHMARKS.md).
+"""
 
 Window = Tuple[slice, slice]
 
@@ -19,10 +25,12 @@ Window = Tuple[slice, slice]
 @contextmanager
 def skipping_zeros(enabled: bool = True) -> Iterator[None]:
     """
-    Convolutions computed inside propagate backwards only the window of their gradient that is not zero.
+    Convolutions computed inside propagate backwards only the window of their gradient that is not
+    zero.
 
-    The gradients to their inputs are the same up to rounding, as what is left out is zero. Convolutions that are being
-    trained are left as they are, and so is a GPU, which would have to wait for the size of each window.
+    The gradients to their inputs are the same up to rounding, as what is left out is zero.
+    Convolutions that are being trained are left as they are, and so is a GPU, which would have to
+    wait for the size of each window.
     """
     if not enabled:
         yield
@@ -32,7 +40,10 @@ def skipping_zeros(enabled: bool = True) -> Iterator[None]:
 
 
 class _SparseConvolutions(TorchFunctionMode):
-    """Detectron2 calls convolutions as functions, so they are replaced where torch dispatches functions."""
+    """
+    Detectron2 calls convolutions as functions, so they are replaced where torch dispatches
+    functions.
+    """
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         if function is F.conv2d and torch.is_grad_enabled():
@@ -45,17 +56,27 @@ def _conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1)
     is_plain = input.dim() == 4 and input.device.type == "cpu" and not isinstance(padding, str)
     if trained or not input.requires_grad or not is_plain:
         return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
-    return _SparseConv2d.apply(input, weight, bias, pair(stride), pair(padding), pair(dilation), groups)
+    return _SparseConv2d.apply(
+        input, weight, bias, pair(stride), pair(padding), pair(dilation), groups
+    )
 
 
 class _SparseConv2d(torch.autograd.Function):
     """``F.conv2d``; its backward transposes the convolution on the gradient's window alone."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, bias: Optional[Tensor], stride, padding, dilation, groups) -> Tensor:
+    def forward(
+        ctx, x: Tensor, weight: Tensor, bias: Optional[Tensor], stride, padding, dilation, groups
+    ) -> Tensor:
         y = F.conv2d(x, weight, bias, stride, padding, dilation, groups)
         ctx.save_for_backward(weight.to(y.dtype))  # another one under autocast
-        ctx.x_shape, ctx.stride, ctx.padding, ctx.dilation, ctx.groups = x.shape, stride, padding, dilation, groups
+        ctx.x_shape, ctx.stride, ctx.padding, ctx.dilation, ctx.groups = (
+            x.shape,
+            stride,
+            padding,
+            dilation,
+            groups,
+        )
         return y
 
     @staticmethod
@@ -73,10 +94,17 @@ class _SparseConv2d(torch.autograd.Function):
         kernel = [d * (k - 1) + 1 for d, k in zip(ctx.dilation, weight.shape[-2:])]
         size = [(n - 1) * s + k for n, s, k in zip(part.shape[-2:], ctx.stride, kernel)]
         part = _to_input(
-            part.contiguous(memory_format=_layout(gradient)), (*ctx.x_shape[:2], *size), weight, (0, 0), ctx
+            part.contiguous(memory_format=_layout(gradient)),
+            (*ctx.x_shape[:2], *size),
+            weight,
+            (0, 0),
+            ctx,
         )
         whole = _empty_like(gradient, ctx.x_shape).zero_()
-        inside = [slice(max(f, 0), min(f + n, length)) for f, n, length in zip(first, size, ctx.x_shape[-2:])]
+        inside = [
+            slice(max(f, 0), min(f + n, length))
+            for f, n, length in zip(first, size, ctx.x_shape[-2:])
+        ]
         cut = [slice(i.start - f, i.stop - f) for i, f in zip(inside, first)]
         whole[(..., *inside)] = part[(..., *cut)]
         return _only_to_x(whole)
@@ -87,7 +115,10 @@ def _only_to_x(gradient: Tensor) -> tuple:
 
 
 def _nonzero_window(gradient: Tensor) -> Optional[Window]:
-    """The smallest rows and columns of (B, C, H, W) that hold all that is not zero; None if nothing is."""
+    """
+    The smallest rows and columns of (B, C, H, W) that hold all that is not zero; None if nothing
+    is.
+    """
     # Two reductions read it once each; (gradient != 0).any() would write as much as it reads.
     nonzero = ((gradient.amax(1) != 0) | (gradient.amin(1) != 0)).any(0)
     rows, columns = (nonzero.any(axis).nonzero()[:, 0].tolist() for axis in (1, 0))
@@ -98,7 +129,9 @@ def _to_input(gradient: Tensor, shape, weight: Tensor, padding, ctx) -> Tensor:
     # Of the input, only shape, type and layout count for the gradient to it.
     x = _empty_like(gradient, shape)
     conv = (ctx.stride, padding, ctx.dilation, False, [0, 0], ctx.groups)
-    return torch.ops.aten.convolution_backward(gradient, x, weight, None, *conv, [True, False, False])[0]
+    return torch.ops.aten.convolution_backward(
+        gradient, x, weight, None, *conv, [True, False, False]
+    )[0]
 
 
 def _layout(x: Tensor) -> torch.memory_format:
@@ -107,4 +140,6 @@ def _layout(x: Tensor) -> torch.memory_format:
 
 
 def _empty_like(gradient: Tensor, shape) -> Tensor:
-    return torch.empty(shape, dtype=gradient.dtype, device=gradient.device, memory_format=_layout(gradient))
+    return torch.empty(
+        shape, dtype=gradient.dtype, device=gradient.device, memory_format=_layout(gradient)
+    )

@@ -18,17 +18,18 @@ def instance_targets(instances: Instances, class_target: str = "score") -> Tenso
 
         score       p_c                               ODSmoothGrad, second method
         logit       z_c                               ODSmoothGrad, first method
-        contrast    z_c - log sum_{k != c} exp(z_k)   over foreground classes: why this class and no other
-        mask        the mean logit inside of the predicted mask, in place of the class (see MASK_OUTPUT)
+        contrast    z_c - log sum_{k != c} exp(z_k)   over foreground: why this class and no other
+        mask        the mean logit inside of the predicted mask (MASK_OUTPUT)
 
     Args:
-        instances: N detections with ``raw_boxes`` (N, 4), box corners in pixels of the network input before
-            clipping (a clipped coordinate has no gradient), ``class_logits`` and ``class_probs`` (N, K) of the
-            foreground classes, ``pred_classes`` (N,) and, to explain another class than the predicted one,
-            ``target_classes`` (N,). Architectures that reveal the score of the predicted class alone have
-            ``scores`` (N,) in place of logits and probabilities. For "mask", ``mask_logits`` (N,).
-        class_target: one of "score", "logit", "contrast", "mask". With a single foreground class "contrast" equals
-            "logit".
+        instances: N detections with ``raw_boxes`` (N, 4), box corners in pixels of the network
+            input before clipping (a clipped coordinate has no gradient), ``class_logits`` and
+            ``class_probs`` (N, K) of the foreground classes, ``pred_classes`` (N,) and, to explain
+            another class than the predicted one, ``target_classes`` (N,). Architectures that reveal
+            the score of the predicted class alone have ``scores`` (N,) in place of logits and
+            probabilities. For "mask", ``mask_logits`` (N,).
+        class_target: one of "score", "logit", "contrast", "mask". With a single foreground class
+            "contrast" equals "logit".
 
     Returns:
         Tensor: (N, 5); column 0 is the class, columns 1..4 the coordinates in pixels.
@@ -39,35 +40,48 @@ def instance_targets(instances: Instances, class_target: str = "score") -> Tenso
     if class_target == "mask":
         return _mask_targets(instances)
     if class_target not in CLASS_TARGETS:
-        raise ValueError(f"MODEL.SALIENCY_HEAD.CLASS_TARGET is '{class_target}'; choose one of {CLASS_TARGETS}.")
+        raise ValueError(
+            f"MODEL.SALIENCY_HEAD.CLASS_TARGET is '{class_target}'; choose one of {CLASS_TARGETS}."
+        )
     class_output = _score_only_target if not instances.has("class_logits") else _class_target
     return torch.cat([class_output(instances, class_target)[:, None], instances.raw_boxes], dim=1)
 
 
 def target_objects(instances: Instances) -> Instances:
     """
-    What outputs are compared with to see whether they speak of the same N objects (:func:`detection_similarity`).
+    What outputs are compared with to see whether they speak of the same N objects
+    (:func:`detection_similarity`).
 
     Args:
-        instances: with ``pred_boxes``, ``pred_classes`` and ``class_vectors`` (N, V). Where ``target_classes`` says
-            that another class is to be explained, the class vector is all of that class.
+        instances: with ``pred_boxes``, ``pred_classes`` and ``class_vectors`` (N, V). Where
+            ``target_classes`` says that another class is to be explained, the class vector is all
+            of that class.
     """
     classes, vectors = instances.pred_classes, instances.class_vectors.detach()
     if instances.has("target_classes"):
         classes = instances.target_classes
         vectors = F.one_hot(classes, max(vectors.shape[1], int(classes.max()) + 1)).to(vectors)
-    return Instances(instances.image_size, pred_boxes=instances.pred_boxes, pred_classes=classes, class_vectors=vectors)
+    return Instances(
+        instances.image_size,
+        pred_boxes=instances.pred_boxes,
+        pred_classes=classes,
+        class_vectors=vectors,
+    )
 
 
 def check_classes(objects: List[Instances], num_classes: int) -> None:
     """Raise ValueError for an object whose class the model does not have."""
     for label in (label for o in objects for label in o.pred_classes.tolist()):
         if not 0 <= label < num_classes:
-            raise ValueError(f"There is no class {label}: the model has the classes 0 to {num_classes - 1}.")
+            raise ValueError(
+                f"There is no class {label}: the model has the classes 0 to {num_classes - 1}."
+            )
 
 
 def _class_target(instances: Instances, class_target: str) -> Tensor:
-    classes = instances.target_classes if instances.has("target_classes") else instances.pred_classes
+    classes = (
+        instances.target_classes if instances.has("target_classes") else instances.pred_classes
+    )
     logits = instances.class_logits
     if class_target == "score":
         return instances.class_probs.gather(1, classes[:, None])[:, 0]
@@ -81,7 +95,8 @@ def _class_target(instances: Instances, class_target: str) -> Tensor:
 def _mask_targets(instances: Instances) -> Tensor:
     if not instances.has("mask_logits"):
         raise ValueError(
-            "MODEL.SALIENCY_HEAD.MASK_OUTPUT needs a Mask R-CNN whose features are known, and a method that looks at "
+            "MODEL.SALIENCY_HEAD.MASK_OUTPUT needs a Mask R-CNN whose features are known, and a "
+            "method that looks at "
             "gradients of features or pixels, such as ODSmoothGrad or ODAM; leave it at False."
         )
     return torch.cat([instances.mask_logits[:, None], instances.raw_boxes], dim=1)
@@ -91,12 +106,16 @@ def _score_only_target(instances: Instances, class_target: str) -> Tensor:
     """The class output of an architecture that reveals only the score of the predicted class."""
     if class_target == "contrast":
         raise ValueError(
-            "CLASS_TARGET 'contrast' needs the logits of all classes, which this architecture does not reveal; "
+            "CLASS_TARGET 'contrast' needs the logits of all classes, which this architecture does "
+            "not reveal; "
             "use 'score' or 'logit'."
         )
-    if instances.has("target_classes") and not torch.equal(instances.target_classes, instances.pred_classes):
+    if instances.has("target_classes") and not torch.equal(
+        instances.target_classes, instances.pred_classes
+    ):
         raise ValueError(
-            "TARGET_CLASS needs the scores of all classes, which this architecture does not reveal; leave it at -1."
+            "TARGET_CLASS needs the scores of all classes, which this architecture does not "
+            "reveal; leave it at -1."
         )
     if class_target == "score":
         return instances.scores

@@ -1,4 +1,7 @@
-"""OUT/index.html and OUT/report/: pictures, detections, their maps and notes, in pages that open without a network."""
+"""
+OUT/index.html and OUT/report/: pictures, detections, their maps and notes, in pages that open
+without a network.
+"""
 
 import math
 from pathlib import Path
@@ -14,20 +17,23 @@ from d2_saliency.visualization.report_image import write_image
 from d2_saliency.visualization.saliency_visualizer import BLUR, COLOR_MAP, EDGE_COLOR, MAX_OPACITY
 
 TEMPLATES = Path(__file__).parent / "templates"
-# Pixels of the longer side of a map: a report of a few images is sharp, one of hundreds stays small.
+# Pixels of the longer side of a map: a report of a few images is sharp, one of hundreds stays
+# small.
 MAP_SIDE, MIN_MAP_SIDE = 512, 128
 MAP_PIXELS = 400e6  # of all maps together
-SAME_BOX = 1.0  # pixels that the box of a detection may differ between methods (a GPU does not repeat itself exactly)
+# Pixels that a detection's box may differ between methods: a GPU does not repeat itself exactly.
+SAME_BOX = 1.0
 
 
 def write_report(output_dir: Union[str, Path]) -> Path:
     """
-    Write ``index.html`` from what :class:`d2_saliency.engine.results.ResultsWriter` left in a folder.
+    Write ``index.html`` from what :class:`d2_saliency.engine.results.ResultsWriter` left in a
+    folder.
 
-    Maps are shown as described at the top of :mod:`.saliency_visualizer`, reduced so that a report of 500 images
-    still opens; the exact ones are in ``maps/``. The page itself has what is needed to find a detection; the maps of
-    an image are in ``report/data/<image>.js``, read when a person opens it. To pass a report on, copy
-    ``index.html`` and ``report/``.
+    Maps are shown as described at the top of :mod:`.saliency_visualizer`, reduced so that a report
+    of 500 images still opens; the exact ones are in ``maps/``. The page itself has what is needed
+    to find a detection; the maps of an image are in ``report/data/<image>.js``, read when a person
+    opens it. To pass a report on, copy ``index.html`` and ``report/``.
 
     Returns:
         Path: the report.
@@ -38,7 +44,9 @@ def write_report(output_dir: Union[str, Path]) -> Path:
     """
     folder = Path(output_dir)
     results = load_results(folder)
-    num_maps = sum(len(detection["peaks"]) for detection in results["detections"] if detection["explained"])
+    num_maps = sum(
+        len(detection["peaks"]) for detection in results["detections"] if detection["explained"]
+    )
     side = int(min(max(math.sqrt(MAP_PIXELS / max(num_maps, 1)), MIN_MAP_SIDE), MAP_SIDE))
     images = []
     for image, detections in _detections_by_image(results):
@@ -57,7 +65,11 @@ def _detections_by_image(results: Dict[str, Any]) -> Iterator[tuple]:
     by_image: Dict[str, List[Dict[str, dict]]] = {image["name"]: [] for image in results["images"]}
     for record in results["detections"]:
         detections = by_image[record["image"]]
-        twins = [d for d in detections if record["method"] not in d and _same(record, next(iter(d.values())))]
+        twins = [
+            d
+            for d in detections
+            if record["method"] not in d and _same(record, next(iter(d.values())))
+        ]
         if twins:
             twins[0][record["method"]] = record
         else:
@@ -76,7 +88,12 @@ def _entry(detection: Dict[str, dict]) -> Dict[str, Any]:
     """What the overview needs of a detection."""
     record = next(iter(detection.values()))
     flags = {method: r["flags"] for method, r in detection.items()}
-    return {"class": record["class_name"], "score": record["score"], "box": record["box"], "flags": flags}
+    return {
+        "class": record["class_name"],
+        "score": record["score"],
+        "box": record["box"],
+        "flags": flags,
+    }
 
 
 def _outputs(results: Dict[str, Any]) -> Sequence[str]:
@@ -86,12 +103,17 @@ def _outputs(results: Dict[str, Any]) -> Sequence[str]:
 
 
 def _page(results: Dict[str, Any], images: List[Dict[str, Any]]) -> str:
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True
+    )
     runs = results["runs"]
     data = {
         "images": images,
         "methods": [run["method"] for run in runs],
-        "runs": {run["method"]: {key: run[key] for key in ("class_target", "seed", "metrics")} for run in runs},
+        "runs": {
+            run["method"]: {key: run[key] for key in ("class_target", "seed", "metrics")}
+            for run in runs
+        },
         "command": runs[0]["command"] if runs else "",
         "outputs": _outputs(results),
         "colorMap": COLOR_MAP.tolist(),
@@ -111,7 +133,8 @@ def _page(results: Dict[str, Any], images: List[Dict[str, Any]]) -> str:
         style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
         script=Markup(
             "\n".join(
-                (TEMPLATES / f"{name}.js").read_text(encoding="utf-8") for name in ("overview", "viewer", "stage")
+                (TEMPLATES / f"{name}.js").read_text(encoding="utf-8")
+                for name in ("overview", "viewer", "stage")
             )
         ),
     )

@@ -50,7 +50,8 @@ def show(
 
     Args:
         image_bgr: uint8, (H, W, 3), as ``cv2.imread`` returns it
-        instances: detections of that image with pred_saliency, as :class:`.DefaultExplainer` returns them
+        instances: detections of that image with pred_saliency, as :class:`.DefaultExplainer`
+            returns them
         class_names: e.g. ``explainer.class_names``; None: classes are called by their number
         max_instances: how many at most
 
@@ -58,7 +59,11 @@ def show(
         PanelFigure, or None if no detection was explained.
     """
     indices = instances.pred_saliency.explained.nonzero().flatten().tolist()[:max_instances]
-    return PanelFigure([draw_panel(image_bgr, instances, i, class_names) for i in indices]) if indices else None
+    return (
+        PanelFigure([draw_panel(image_bgr, instances, i, class_names) for i in indices])
+        if indices
+        else None
+    )
 
 
 def maps_png(maps: SaliencyMaps) -> Optional[bytes]:

@@ -1,4 +1,7 @@
-"""The row "image | class | x_min | y_min | x_max | y_max" of a detection, as in Figure 2 of ODSmoothGrad."""
+"""
+The row "image | class | x_min | y_min | x_max | y_max" of a detection, as in Figure 2 of
+ODSmoothGrad.
+"""
 
 from pathlib import Path
 from typing import Optional, Sequence, Tuple, Union
@@ -33,7 +36,10 @@ MIN_CELL_WIDTH = 200  # room for titles over narrow pictures
 GAP, LINE = 8, 22  # pixels between cells, and of a line of text
 INK, WARNING = "#222222", "#b33c00"
 FONT = str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
-LEGEND = f"Colour and opacity: share of each map's own maximum, after a Gaussian blur (σ = {BLUR:.1%} of the diagonal)"
+LEGEND = (
+    "Colour and opacity: share of each map's own maximum, after a Gaussian blur "
+    f"(σ = {BLUR:.1%} of the diagonal)"
+)
 
 
 def draw_panel(
@@ -45,19 +51,22 @@ def draw_panel(
     num_samples: Optional[int] = None,
 ) -> np.ndarray:
     """
-    Draw the picture and the five maps of detection ``i`` side by side, and that of its mask where there is one.
+    Draw the picture and the five maps of detection ``i`` side by side, and that of its mask where
+    there is one.
 
-    The box is thin and white in all of them, the edge that a map explains thick and cyan in its own. Under
-    each map is its raw peak (the unit of the method); how colours come from values is in
-    :mod:`.saliency_visualizer`, and in a line at the foot of the panel. A map that is zero everywhere is
-    crossed out and called so; a detection that few noise passes found again has a note in that line.
+    The box is thin and white in all of them, the edge that a map explains thick and cyan in its
+    own. Under each map is its raw peak (the unit of the method); how colours come from values is in
+    :mod:`.saliency_visualizer`, and in a line at the foot of the panel. A map that is zero
+    everywhere is crossed out and called so; a detection that few noise passes found again has a
+    note in that line.
 
     Args:
         image_bgr: uint8, (H, W, 3), any size: pictures are reduced or magnified to 256..352 pixels
         instances: detections in the coordinates of the image, with pred_saliency
         i: index of the detection
         class_names: None: classes are called by their number
-        resized_map: maps of this detection aligned with the image, (5, h, w), any resolution, if there already
+        resized_map: maps of this detection aligned with the image, (5, h, w), any resolution, if
+            there already
         num_samples: noise passes of the method, None for a method without
 
     Returns:
@@ -71,7 +80,9 @@ def draw_panel(
     if resized_map is None:
         five = fields[0].resize(*size)[0]
     else:
-        five = F.interpolate(resized_map[None].float(), size, mode="bilinear", antialias=True)[0].cpu()
+        five = F.interpolate(resized_map[None].float(), size, mode="bilinear", antialias=True)[
+            0
+        ].cpu()
     maps = [five, *(field.resize(*size)[0] for field in fields[1:])]
     outputs = [output for field in fields for output in field.outputs]
     peaks = torch.cat([field.peaks[0] for field in fields]).tolist()
@@ -105,8 +116,14 @@ def draw_maps(maps: SaliencyMaps) -> np.ndarray:
     shown = display_maps(maps.resize(*size)[0].cpu().numpy())
     cells = []
     for output, values, peak in zip(maps.outputs, shown, maps.peaks[0].tolist()):
-        picture = COLOR_MAP[np.rint(values * 255).astype(np.uint8)] if values.any() else _crossed_out(nothing)
-        cells.append(_cell(picture, None, output, f"peak {peak:.2g}", color=INK if values.any() else WARNING))
+        picture = (
+            COLOR_MAP[np.rint(values * 255).astype(np.uint8)]
+            if values.any()
+            else _crossed_out(nothing)
+        )
+        cells.append(
+            _cell(picture, None, output, f"peak {peak:.2g}", color=INK if values.any() else WARNING)
+        )
     return _join(cells, [])
 
 
@@ -118,7 +135,8 @@ def save_panels(
     num_samples: Optional[int] = None,
 ) -> None:
     """
-    Write the panel of every explained detection to ``folder`` as ``<index>_<class>.png``, in place of any others.
+    Write the panel of every explained detection to ``folder`` as ``<index>_<class>.png``, in place
+    of any others.
 
     Raises:
         OutputError: the folder cannot be made or written to.
@@ -127,10 +145,14 @@ def save_panels(
         for old in Path(folder).glob("[0-9]*_*.png"):  # of a run with other detections
             old.unlink()
     for i in instances.pred_saliency.explained.nonzero().flatten().tolist():
-        panel = Image.fromarray(draw_panel(image_bgr, instances, i, class_names, num_samples=num_samples))
+        panel = Image.fromarray(
+            draw_panel(image_bgr, instances, i, class_names, num_samples=num_samples)
+        )
         name = safe_name(class_name(int(instances.pred_classes[i]), class_names))
         with atomic_path(Path(folder) / f"{i}_{name}.png") as temporary:
-            panel.save(temporary, compress_level=1)  # 6, the default, takes three times as long for a sixth less
+            panel.save(
+                temporary, compress_level=1
+            )  # 6, the default, takes three times as long for a sixth less
 
 
 def _shown_size(height: int, width: int) -> Tuple[int, int]:
@@ -156,12 +178,15 @@ def _cell(
     edge: Optional[Line] = None,
     color: str = INK,
 ) -> Image.Image:
-    """One picture with its box on white, a line of text above and one, of the given colour, below."""
+    """
+    One picture with its box on white, a line of text above and one, of the given colour, below.
+    """
     height, width = picture.shape[:2]
     shown = Image.fromarray(np.ascontiguousarray(picture))
     draw = ImageDraw.Draw(shown)
     if box is not None:
-        # Inside the picture, also where the box ends at its border; dark under light is seen on any photo.
+        # Inside the picture, also where the box ends at its border; dark under light is seen on any
+        # photo.
         x0, y0, x1, y1 = np.clip(box, 0, [width - 1, height - 1] * 2).tolist()
         draw.rectangle([x0, y0, x1, y1], outline="black", width=2)
         draw.rectangle([x0, y0, x1, y1], outline="white", width=1)
@@ -197,4 +222,6 @@ def _write(cell: Image.Image, y: int, text: str, color: str) -> None:
     font = ImageFont.truetype(FONT, 14)
     while font.getlength(text) > cell.width and len(text) > 1:
         text = text[:-2].rstrip() + "…"
-    ImageDraw.Draw(cell).text(((cell.width - font.getlength(text)) / 2, y + 2), text, fill=color, font=font)
+    ImageDraw.Draw(cell).text(
+        ((cell.width - font.getlength(text)) / 2, y + 2), text, fill=color, font=font
+    )

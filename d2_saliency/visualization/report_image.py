@@ -1,4 +1,6 @@
-"""What the report shows of one image: its thumbnail, and a script with the maps of its detections."""
+"""
+What the report shows of one image: its thumbnail, and a script with the maps of its detections.
+"""
 
 import base64
 import io
@@ -26,7 +28,8 @@ def write_image(
     folder: Path, image: Dict[str, Any], detections: List[Dict[str, dict]], map_side: int
 ) -> Dict[str, Optional[str]]:
     """
-    Write ``report/thumbnails/<image>.jpg`` and ``report/data/<image>.js``, unless they are there and up to date.
+    Write ``report/thumbnails/<image>.jpg`` and ``report/data/<image>.js``, unless they are there
+    and up to date.
 
     Args:
         folder: the output folder
@@ -40,7 +43,10 @@ def write_image(
     Raises:
         OutputError: the folder cannot be written to.
     """
-    files = {key: f"report/{key}/{image['name']}.{end}" for key, end in (("thumbnails", "jpg"), ("data", "js"))}
+    files = {
+        key: f"report/{key}/{image['name']}.{end}"
+        for key, end in (("thumbnails", "jpg"), ("data", "js"))
+    }
     has_picture = (folder / image["picture"]).is_file()
     found = {
         "picture": image["picture"] if has_picture else None,
@@ -59,10 +65,12 @@ def write_image(
     data = {"seconds": image["seconds"], "warnings": warnings, "mapSize": size}
     maps = _read_maps(folder, detections, warnings)
     data["detections"] = [
-        {method: _shown(record, maps, size) for method, record in detection.items()} for detection in detections
+        {method: _shown(record, maps, size) for method, record in detection.items()}
+        for detection in detections
     ]
     # JSON in ASCII is JavaScript, whatever the names in it.
-    script = f"{state}\nreceiveImage({json.dumps(image['name'])}, {json.dumps(data, allow_nan=False)});\n"
+    arguments = f"{json.dumps(image['name'])}, {json.dumps(data, allow_nan=False)}"
+    script = f"{state}\nreceiveImage({arguments});\n"
     with atomic_path(folder / files["data"]) as temporary:
         temporary.write_text(script, encoding="ascii")
     return found
@@ -97,11 +105,17 @@ def _picture(path: Path, image: Dict[str, Any], warnings: List[str]) -> Image.Im
         with Image.open(path) as picture:
             return picture.convert("RGB")
     except OSError as e:
-        warnings.append(f"The picture cannot be shown ({type(e).__name__}): explain this image again.")
-        return Image.new("RGB", fit(image["height"], image["width"], THUMBNAIL_SIDE)[::-1], "#888888")
+        warnings.append(
+            f"The picture cannot be shown ({type(e).__name__}): explain this image again."
+        )
+        return Image.new(
+            "RGB", fit(image["height"], image["width"], THUMBNAIL_SIDE)[::-1], "#888888"
+        )
 
 
-def _read_maps(folder: Path, detections: List[Dict[str, dict]], warnings: List[str]) -> Dict[str, Optional[Instances]]:
+def _read_maps(
+    folder: Path, detections: List[Dict[str, dict]], warnings: List[str]
+) -> Dict[str, Optional[Instances]]:
     """File of maps -> its detections, None where it cannot be used."""
     indices: Dict[str, List[int]] = {}
     for record in (record for detection in detections for record in detection.values()):
@@ -113,12 +127,16 @@ def _read_maps(folder: Path, detections: List[Dict[str, dict]], warnings: List[s
             if len(maps[file]) != len(used) or sorted(used) != list(range(len(used))):
                 raise ValueError("another number of detections")
         except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as e:
-            warnings.append(f"The maps {file} cannot be shown ({type(e).__name__}): explain this image again.")
+            warnings.append(
+                f"The maps {file} cannot be shown ({type(e).__name__}): explain this image again."
+            )
             maps[file] = None
     return maps
 
 
-def _shown(record: Dict[str, Any], maps: Dict[str, Optional[Instances]], size: Tuple[int, int]) -> Dict[str, Any]:
+def _shown(
+    record: Dict[str, Any], maps: Dict[str, Optional[Instances]], size: Tuple[int, int]
+) -> Dict[str, Any]:
     instances = maps[record["maps"]]
     strip = None
     if record["explained"] and instances is not None:
@@ -127,8 +145,13 @@ def _shown(record: Dict[str, Any], maps: Dict[str, Optional[Instances]], size: T
 
 
 def map_strip(detection: Instances, size: Tuple[int, int]) -> str:
-    """A detection's maps, each of (height, width) ``size``, one below the other: a grey JPEG, 255 = maximum."""
-    shown = display_maps(np.concatenate([field.resize(*size)[0] for field in saliency_fields(detection)]))
+    """
+    A detection's maps, each of (height, width) ``size``, one below the other: a grey JPEG, 255 =
+    maximum.
+    """
+    shown = display_maps(
+        np.concatenate([field.resize(*size)[0] for field in saliency_fields(detection)])
+    )
     strip = Image.fromarray(np.rint(shown * 255).astype(np.uint8).reshape(-1, size[1]))
     data = io.BytesIO()
     strip.save(data, "JPEG", quality=QUALITY)

@@ -1,13 +1,15 @@
 """
-Saliency maps for people: heat on a picture, and the row "image | class | x_min | y_min | x_max | y_max".
+Saliency maps for people: heat on a picture, and the row "image | class | x_min | y_min | x_max |
+y_max".
 
-What the colours mean, everywhere in this package: a map is blurred lightly (Gaussian, sigma 0.4 % of the
-picture's diagonal) and divided by its own maximum. Colour and opacity are that share, so that the photo stays
-readable where the map says nothing. The blur makes gradient maps visible, whose few strongest pixels stand
-alone and would be all that is left of them after a division by the maximum. It was preferred to clipping at a
-high percentile, which depends on how much of the picture an object fills: for a small one, most of what is
-shown above the percentile is background noise. The scale is linear and starts at 0. A map that is zero
-everywhere has no maximum: it is marked, never stretched.
+What the colours mean, everywhere in this package: a map is blurred lightly (Gaussian, sigma 0.4 %
+of the picture's diagonal) and divided by its own maximum. Colour and opacity are that share, so
+that the photo stays readable where the map says nothing. The blur makes gradient maps visible,
+whose few strongest pixels stand alone and would be all that is left of them after a division by the
+maximum. It was preferred to clipping at a high percentile, which depends on how much of the picture
+an object fills: for a small one, most of what is shown above the percentile is background noise.
+The scale is linear and starts at 0. A map that is zero everywhere has no maximum: it is marked,
+never stretched.
 """
 
 from typing import List, Optional, Sequence, Tuple
@@ -31,7 +33,9 @@ COLOR_MAP = np.rint(matplotlib.colormaps["plasma"](np.arange(256))[:, :3] * 255)
 EDGE_COLOR = "#00e5ff"  # not in the colour map
 MAX_OPACITY = 0.85
 MAX_MAP_SIDE = 2048  # pixels of the longer side of a map before it is laid on a larger picture
-ROWS = 512  # of a picture that are coloured at once: floats of 100 million pixels would take gigabytes
+ROWS = (
+    512  # of a picture that are coloured at once: floats of 100 million pixels would take gigabytes
+)
 
 Line = Tuple[List[float], List[float]]
 """A line from (xs[0], ys[0]) to (xs[1], ys[1]), as (xs, ys)."""
@@ -82,7 +86,8 @@ class SaliencyVisualizer(Visualizer):
     """
     Detectron2's visualizer that also draws ``pred_saliency``. Pictures are RGB, as there.
 
-    Its letters are at least 10 pixels high: give a picture of less than some 200 pixels a ``scale``, e.g. 10.
+    Its letters are at least 10 pixels high: give a picture of less than some 200 pixels a
+    ``scale``, e.g. 10.
     """
 
     def draw_saliency(
@@ -94,35 +99,42 @@ class SaliencyVisualizer(Visualizer):
         num_samples: Optional[int] = None,
     ) -> VisImage:
         """
-        Draw one map of a detection, its box, its label and, for a coordinate, the edge that the map explains.
+        Draw one map of a detection, its box, its label and, for a coordinate, the edge that the map
+        explains.
 
         Args:
             instances: detections in the coordinates of this picture, with pred_saliency
             i: index of the detection
             output: one of ``OUTPUTS``
             alpha: opacity of the map where it is strongest, 0..1
-            num_samples: noise passes of the method; the label then says if few of them found the detection again
+            num_samples: noise passes of the method; the label then says if few of them found the
+                detection again
 
         Returns:
-            VisImage: the picture with the map, which replaces any map drawn before; boxes drawn before stay.
+            VisImage: the picture with the map, which replaces any map drawn before; boxes drawn
+                before stay.
         """
         detection = select(instances, i, (self.output.height, self.output.width))
         shown = self._shown_map(detection, output)
         self.output.reset_image(overlay(self.img, shown, alpha))
         box = detection.pred_boxes.tensor[0].numpy()
         name = class_name(int(detection.pred_classes[0]), self.metadata.get("thing_classes", None))
-        label = f"{name} {float(detection.scores[0]):.0%}: {output}{'' if shown.any() else ' (zero map)'}"
+        note = "" if shown.any() else " (zero map)"
+        label = f"{name} {float(detection.scores[0]):.0%}: {output}{note}"
         label = "\n".join([label, *noise_flags(detection, num_samples)[0]])
         self.overlay_instances(boxes=box[None], labels=[label], assigned_colors=["w"])
         if output != "class":
             self.draw_line(*edge_line(box, output), EDGE_COLOR)
         return self.output
 
-    def draw_all_saliency(self, instances: Instances, output: str = "class", alpha: float = MAX_OPACITY) -> VisImage:
+    def draw_all_saliency(
+        self, instances: Instances, output: str = "class", alpha: float = MAX_OPACITY
+    ) -> VisImage:
         """
         Draw one map of all detections, with their boxes and labels.
 
-        Each map is a share of its own maximum; where several lie on a pixel, the largest share is shown.
+        Each map is a share of its own maximum; where several lie on a pixel, the largest share is
+        shown.
 
         Args, Returns: as of :meth:`draw_saliency`.
         """
@@ -131,11 +143,15 @@ class SaliencyVisualizer(Visualizer):
         for i in range(len(instances)):
             detection = select(instances, i, size)
             shown = np.maximum(shown, self._shown_map(detection, output))
-            name = class_name(int(detection.pred_classes[0]), self.metadata.get("thing_classes", None))
+            name = class_name(
+                int(detection.pred_classes[0]), self.metadata.get("thing_classes", None)
+            )
             labels.append(f"{name} {float(detection.scores[0]):.0%}")
         self.output.reset_image(overlay(self.img, shown, alpha))
         boxes = instances.pred_boxes.tensor.cpu().numpy()
-        return self.overlay_instances(boxes=boxes, labels=labels, assigned_colors=["w"] * len(labels))
+        return self.overlay_instances(
+            boxes=boxes, labels=labels, assigned_colors=["w"] * len(labels)
+        )
 
     def _shown_map(self, detection: Instances, output: str) -> np.ndarray:
         """One map of a single detection at the size of the picture, 0..1."""
@@ -149,9 +165,15 @@ class SaliencyVisualizer(Visualizer):
 
 
 def select(instances: Instances, i: int, image_size: Tuple[int, int]) -> Instances:
-    """Detection ``i`` alone, on the CPU; a ValueError if the boxes lie in an image of another (height, width)."""
+    """
+    Detection ``i`` alone, on the CPU; a ValueError if the boxes lie in an image of another (height,
+    width).
+    """
     if tuple(instances.image_size) != tuple(image_size):
-        raise ValueError(f"Detections of an image of {instances.image_size} pixels do not fit one of {image_size}.")
+        raise ValueError(
+            f"Detections of an image of {instances.image_size} pixels do not fit one of "
+            f"{image_size}."
+        )
     return instances[i].to("cpu")
 
 

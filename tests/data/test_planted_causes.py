@@ -1,4 +1,6 @@
-"""The planted-cause scenes: what they promise is checked on freshly drawn pixels, not on saved output."""
+"""
+The planted-cause scenes: what they promise is checked on freshly drawn pixels, not on saved output.
+"""
 
 import numpy as np
 import pycocotools.mask as mask_util
@@ -86,7 +88,8 @@ def test_emblem_lies_on_its_body_and_stays_visible(plain):
         body, emblem = decode(annotation["segmentation"]), decode(annotation["emblem"])
         assert emblem.sum() >= 20
         assert not (emblem & ~body).any()
-        # The body is grey and the emblem coloured: a pixel's largest channel difference tells them apart.
+        # The body is grey and the emblem coloured: a pixel's largest channel difference tells them
+        # apart.
     for scene in plain:
         spread = scene.image.max(axis=2).astype(int) - scene.image.min(axis=2)
         for annotation in scene.annotations:
@@ -125,7 +128,13 @@ def test_class_says_nothing_about_size_place_or_neighbours():
     labels = np.array([a["category_id"] for a in annotations(scenes)])
     boxes = np.array([a["bbox"] for a in annotations(scenes)])
     counts = np.array([len(s.annotations) for s in scenes for _ in s.annotations])
-    features = [boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1], boxes[:, 0], boxes[:, 1], counts]
+    features = [
+        boxes[:, 2] - boxes[:, 0],
+        boxes[:, 3] - boxes[:, 1],
+        boxes[:, 0],
+        boxes[:, 1],
+        counts,
+    ]
     for feature in features:
         normal = (feature - feature.mean()) / feature.std()
         for label in range(len(CLASSES)):
@@ -152,7 +161,8 @@ def test_shortcut_is_outside_all_boxes_and_close_to_its_own(marked):
             x_min, y_min, x_max, y_max = annotation["bbox"]
             gap_x = max(x_min - columns.max() - 1, columns.min() - x_max, 0)
             gap_y = max(y_min - rows.max() - 1, rows.min() - y_max, 0)
-            # The gap is at most 15 % of the whole body's side, of which a neighbour may hide a part.
+            # The gap is at most 15 % of the whole body's side, of which a neighbour may hide a
+            # part.
             assert max(gap_x, gap_y) <= 0.5 * max(x_max - x_min, y_max - y_min)
             assert rows.max() - rows.min() == columns.max() - columns.min() >= 8
 
@@ -164,7 +174,10 @@ def test_shortcut_scene_is_the_plain_scene_plus_marks(plain, marked):
             if "shortcut" in annotation:
                 marks |= decode(annotation["shortcut"])
         assert np.array_equal(without.image[~marks], with_marks.image[~marks])
-        assert not marks.any() or (without.image[marks] != with_marks.image[marks]).any(axis=1).mean() > 0.9
+        assert (
+            not marks.any()
+            or (without.image[marks] != with_marks.image[marks]).any(axis=1).mean() > 0.9
+        )
 
 
 def test_fading_hides_most_emblems_of_the_shortcut_class_only():
@@ -172,7 +185,9 @@ def test_fading_hides_most_emblems_of_the_shortcut_class_only():
     faded = {True: [], False: []}
     for annotation in annotations(scenes):
         assert annotation["emblem_opacity"] == 1.0 or annotation["emblem_opacity"] <= 0.2
-        faded[annotation["category_id"] == SHORTCUT_CLASS].append(annotation["emblem_opacity"] < 1.0)
+        faded[annotation["category_id"] == SHORTCUT_CLASS].append(
+            annotation["emblem_opacity"] < 1.0
+        )
     assert 0.75 <= np.mean(faded[True]) <= 1.0
     assert 0.0 < np.mean(faded[False]) <= 0.2
 
@@ -217,8 +232,12 @@ def test_registered_dicts_load_with_the_stock_mapper(small_split):
         scene = planted_causes.split_scene(small_split, index)
         mapped = mapper(record)
         assert np.array_equal(mapped["image"].permute(1, 2, 0).numpy(), scene.image)
-        assert mapped["instances"].gt_classes.tolist() == [a["category_id"] for a in scene.annotations]
-        assert mapped["instances"].gt_boxes.tensor.tolist() == [a["bbox"] for a in scene.annotations]
+        assert mapped["instances"].gt_classes.tolist() == [
+            a["category_id"] for a in scene.annotations
+        ]
+        assert mapped["instances"].gt_boxes.tensor.tolist() == [
+            a["bbox"] for a in scene.annotations
+        ]
         masks = np.stack([decode(a["segmentation"]) for a in scene.annotations])
         assert np.array_equal(mapped["instances"].gt_masks.tensor.numpy(), masks)
 
@@ -230,7 +249,9 @@ def test_cache_is_resumed_and_never_drawn_again(small_split, monkeypatch):
     (folder / "00002.json").unlink()
     drawn = []
     real = planted_causes.split_scene
-    monkeypatch.setattr(planted_causes, "split_scene", lambda name, i: drawn.append(i) or real(name, i))
+    monkeypatch.setattr(
+        planted_causes, "split_scene", lambda name, i: drawn.append(i) or real(name, i)
+    )
     assert DatasetCatalog.get(small_split) == first
     assert drawn == [2]
     assert DatasetCatalog.get(small_split) == first

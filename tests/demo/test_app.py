@@ -14,7 +14,9 @@ def test_only_this_machine_is_served_unless_asked(demo_folder, monkeypatch, tmp_
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     monkeypatch.setattr(app, "build", lambda events: "page")
     calls = []
-    monkeypatch.setattr(app, "launch", lambda *args: calls.append((*args, os.environ["GRADIO_TEMP_DIR"])))
+    monkeypatch.setattr(
+        app, "launch", lambda *args: calls.append((*args, os.environ["GRADIO_TEMP_DIR"]))
+    )
     for options in ([], ["--host", "0.0.0.0", "--port", "8080"]):
         monkeypatch.setattr(sys, "argv", ["app.py", *options])
         assert app.main() == 0
@@ -32,4 +34,8 @@ def test_nothing_is_shared_with_the_network(demo_folder, monkeypatch):
     with gr.Blocks() as page:
         pass
     app.launch(page, "127.0.0.1", 7860)
-    assert given["share"] is False and given["server_name"] == "127.0.0.1" and "allowed_paths" not in given
+    assert (
+        given["share"] is False
+        and given["server_name"] == "127.0.0.1"
+        and "allowed_paths" not in given
+    )

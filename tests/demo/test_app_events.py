@@ -18,7 +18,9 @@ def app_events(demo_folder):
 
 def test_cancel_ends_the_work_of_one_visitor(app_events):
     events, shown = app_events.Events(), []
-    mine, theirs = (events.watch(who, lambda count, unit: shown.append((count, unit))) for who in (ME, OTHER))
+    mine, theirs = (
+        events.watch(who, lambda count, unit: shown.append((count, unit))) for who in (ME, OTHER)
+    )
     mine("ODAM")
     theirs("GradCAM")
     events.cancel(ME)
@@ -26,7 +28,10 @@ def test_cancel_ends_the_work_of_one_visitor(app_events):
         mine("GradCAM")  # also when it was between two methods
     theirs("GradCAM")
     events.watch(ME, lambda *args, **kwargs: None)("ODAM")  # what is asked for next
-    assert shown[:2] == [((1, None), "passes of the model (ODAM)"), ((1, None), "passes of the model (GradCAM)")]
+    assert shown[:2] == [
+        ((1, None), "passes of the model (ODAM)"),
+        ((1, None), "passes of the model (GradCAM)"),
+    ]
 
 
 def test_progress_is_not_sent_at_every_pass(app_events, monkeypatch):

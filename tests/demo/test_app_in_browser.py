@@ -51,7 +51,10 @@ def figures(page, count):
     page.locator("#maps img").nth(count - 1).wait_for()
     assert page.locator("#maps img").count() == count
     sources = [image.get_attribute("src") for image in page.locator("#maps img").all()]
-    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(source.split(",")[1])))) for source in sources]
+    return [
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(source.split(",")[1]))))
+        for source in sources
+    ]
 
 
 def choose(page, dropdown, value):
@@ -87,20 +90,27 @@ def test_uploaded_photo_from_file_to_bundle(visit, tmp_path):
 
 
 def shown(page):
-    """The picture as it is now: RGB, (H, W, 3), and a function from shares of its sides to the mouse's position."""
+    """
+    The picture as it is now: RGB, (H, W, 3), and a function from shares of its sides to the mouse's
+    position.
+    """
     element = page.locator("#picture img")
     source, box = element.get_attribute("src"), element.bounding_box()
     picture = np.asarray(Image.open(io.BytesIO(page.request.get(source).body())).convert("RGB"))
     height, width = picture.shape[:2]
     scale = min(box["width"] / width, box["height"] / height)  # it is in the middle of its element
     left, top = (
-        box[key] + (box[side] - n * scale) / 2 for key, side, n in zip("xy", ("width", "height"), (width, height))
+        box[key] + (box[side] - n * scale) / 2
+        for key, side, n in zip("xy", ("width", "height"), (width, height))
     )
     return picture, lambda x, y: (left + x * width * scale, top + y * height * scale)
 
 
 def drag(page, *places):
-    """Press the mouse at the first place, move it over the others, release it at the last; wait for the new picture."""
+    """
+    Press the mouse at the first place, move it over the others, release it at the last; wait for
+    the new picture.
+    """
     source = page.locator("#picture img").get_attribute("src")
     _, position = shown(page)
     page.mouse.move(*position(*places[0]))
@@ -108,7 +118,9 @@ def drag(page, *places):
     for place in places[1:]:
         page.mouse.move(*position(*place))
     page.mouse.up()
-    page.wait_for_function("source => document.querySelector('#picture img').src !== source", arg=source)
+    page.wait_for_function(
+        "source => document.querySelector('#picture img').src !== source", arg=source
+    )
 
 
 def test_click_in_the_picture(visit):
@@ -122,9 +134,13 @@ def test_click_in_the_picture(visit):
 def test_dragged_box(visit):
     page = visit()
     drag(page, (0.2, 0.2), (0.4, 0.3))
-    drag(page, (0.3, 0.6), (0.9, 0.9), (0.1, 0.25))  # takes the first one's place; from any corner, by any way
+    drag(
+        page, (0.3, 0.6), (0.9, 0.9), (0.1, 0.25)
+    )  # takes the first one's place; from any corner, by any way
     picture, _ = shown(page)
-    y, x = np.nonzero((np.abs(picture.astype(int) - (255, 145, 0)) < 20).all(-1))  # where it is orange
+    y, x = np.nonzero(
+        (np.abs(picture.astype(int) - (255, 145, 0)) < 20).all(-1)
+    )  # where it is orange
     height, width = picture.shape[:2]
     assert np.allclose(np.array([x.min(), x.max()]) / width, (0.1, 0.3), atol=0.01)
     assert np.allclose(np.array([y.min(), y.max()]) / height, (0.25, 0.6), atol=0.01)
@@ -139,7 +155,9 @@ def test_dragged_box(visit):
 def test_why_not_without_a_box(visit):
     page = visit()
     page.locator("#why-not").click()
-    page.get_by_text("Drag a box in the picture, from corner to corner, and choose a class.", exact=True).wait_for()
+    page.get_by_text(
+        "Drag a box in the picture, from corner to corner, and choose a class.", exact=True
+    ).wait_for()
 
 
 def test_refused_uploads_are_told(visit, tmp_path):
@@ -206,9 +224,18 @@ def test_narrow_window(visit):
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
 
 
-@pytest.mark.parametrize("route", ["gradio_api/file=", "file=", "file/", "static/", "assets/", "gradio_api/file/"])
 @pytest.mark.parametrize(
-    "path", ["{root}/setup.py", "../setup.py", "..%2f..%2f..%2f..%2fetc%2fpasswd", "/etc/passwd", "setup.py"]
+    "route", ["gradio_api/file=", "file=", "file/", "static/", "assets/", "gradio_api/file/"]
+)
+@pytest.mark.parametrize(
+    "path",
+    [
+        "{root}/setup.py",
+        "../setup.py",
+        "..%2f..%2f..%2f..%2fetc%2fpasswd",
+        "/etc/passwd",
+        "setup.py",
+    ],
 )
 def test_no_file_of_the_server_is_readable(address, route, path):
     url = address + route + path.format(root=ROOT)

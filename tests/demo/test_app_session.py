@@ -37,11 +37,16 @@ def bomb(path, width=60_000, height=60_000):
     """A PNG of a few bytes that says it has 3.6 thousand million pixels."""
 
     def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     path.write_bytes(
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"0")) + chunk(b"IEND", b"")
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"0"))
+        + chunk(b"IEND", b"")
     )
 
 
@@ -68,7 +73,9 @@ class TestUpload:
             path.write_bytes(content)
             with pytest.raises(ImageError) as error:
                 app.read_upload(str(path))
-            assert str(error.value).startswith("The file ") and str(tmp_path) not in str(error.value)
+            assert str(error.value).startswith("The file ") and str(tmp_path) not in str(
+                error.value
+            )
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("photo.png", SCENE.read_bytes())
         with pytest.raises(ImageError, match="not an image"):
@@ -81,7 +88,17 @@ class TestDrawnBox:
         assert app.read_box([-1, 0.5, 2, 7], (40, 80)) == (0, 20, 80, 40)
 
     @pytest.mark.parametrize(
-        "sent", ["", None, [1, 2, 3], ["a", 1, 1, 1], [float("nan"), 0, 1, 1], {}, [[1], 2, 3, 4], [10**400, 0, 1, 1]]
+        "sent",
+        [
+            "",
+            None,
+            [1, 2, 3],
+            ["a", 1, 1, 1],
+            [float("nan"), 0, 1, 1],
+            {},
+            [[1], 2, 3, 4],
+            [10**400, 0, 1, 1],
+        ],
     )
     def test_what_is_not_a_box(self, app, sent):
         with pytest.raises(ValueError, match="This is not a box"):
@@ -113,11 +130,15 @@ class TestExplain:
         with pytest.raises(app.Cancelled):
             app.explain(detector, session, (KEY[0], "ODSmoothGrad", "score"), stop_at_the_second)
         assert not session.explained and len(passes) == 2
-        assert not detector.lock.locked() and not detector.explainer.model.backbone._forward_pre_hooks
+        assert (
+            not detector.lock.locked() and not detector.explainer.model.backbone._forward_pre_hooks
+        )
         assert len(app.explain(detector, session, KEY, lambda: None)) > 1 and len(passes) == 2
 
     def test_work_stops_between_two_backward_passes(self, app, detector, session):
-        """Gradient runs the model forward once or twice, and backward five times for each detection."""
+        """
+        Gradient runs the model forward once or twice, and backward five times for each detection.
+        """
         passes = []
 
         def stop_at_the_sixth():

@@ -41,12 +41,20 @@ def demo(monkeypatch, tmp_path, capsys):
 
 @pytest.fixture
 def window(monkeypatch):
-    """In the place of OpenCV's window: the pictures shown; Esc is pressed at the ``escape_after``-th of them."""
+    """
+    In the place of OpenCV's window: the pictures shown; Esc is pressed at the ``escape_after``-th
+    of them.
+    """
     window = SimpleNamespace(shown=[], escape_after=None)
     monkeypatch.setattr(cv2, "namedWindow", lambda *args: None, raising=False)
-    monkeypatch.setattr(cv2, "imshow", lambda name, picture: window.shown.append(picture), raising=False)
     monkeypatch.setattr(
-        cv2, "waitKey", lambda wait: 27 if len(window.shown) == window.escape_after else 32, raising=False
+        cv2, "imshow", lambda name, picture: window.shown.append(picture), raising=False
+    )
+    monkeypatch.setattr(
+        cv2,
+        "waitKey",
+        lambda wait: 27 if len(window.shown) == window.escape_after else 32,
+        raising=False,
     )
     return window
 
@@ -56,7 +64,9 @@ def test_panels_and_maps_of_images(demo, tmp_path):
     status, err = demo("--input", SCENE, "--output", "panels", *FAST)
     assert status == 0 and "explaining:" in err and "1/1" in err  # a progress bar
     panels = cv2.imread("panels/planted_0007.png")
-    assert panels.shape[1] > 6 * 256 and panels.shape[0] > 2 * 256  # two detections below each other
+    assert (
+        panels.shape[1] > 6 * 256 and panels.shape[0] > 2 * 256
+    )  # two detections below each other
     assert demo("--input", SCENE, "--output", "maps", "--map", "class", *FAST)[0] == 0
     picture = cv2.imread("maps/planted_0007.png")
     assert picture.shape == scene.shape
@@ -87,10 +97,18 @@ def test_video(demo, output):
 
 
 class Camera:
-    """Stands in for cv2.VideoCapture: gives the frames of a list, then none, as a camera that is unplugged."""
+    """
+    Stands in for cv2.VideoCapture: gives the frames of a list, then none, as a camera that is
+    unplugged.
+    """
 
     def __init__(self, frames, is_opened=True):
-        self.frames, self.is_opened, self.sources, self.released = list(frames), is_opened, [], False
+        self.frames, self.is_opened, self.sources, self.released = (
+            list(frames),
+            is_opened,
+            [],
+            False,
+        )
 
     def __call__(self, source):
         self.sources.append(source)
@@ -100,7 +118,9 @@ class Camera:
         return self.is_opened
 
     def get(self, what):
-        return {cv2.CAP_PROP_FRAME_COUNT: -1.0, cv2.CAP_PROP_FPS: 0.0}[what]  # what a camera does not know
+        return {cv2.CAP_PROP_FRAME_COUNT: -1.0, cv2.CAP_PROP_FPS: 0.0}[
+            what
+        ]  # what a camera does not know
 
     def read(self):
         return (True, self.frames.pop(0)) if self.frames else (False, None)
@@ -156,7 +176,10 @@ def test_webcam_that_is_not_there(demo, camera):
     "args, message",
     [
         (["--video-input", "no.mp4"], "The video 'no.mp4' does not exist: check the path."),
-        (["--video-input", str(ROOT / "setup.py"), "--output", "x.mp4"], "cannot be opened: save it as .mp4."),
+        (
+            ["--video-input", str(ROOT / "setup.py"), "--output", "x.mp4"],
+            "cannot be opened: save it as .mp4.",
+        ),
         (["--input", "no.png", "--output", "out"], "'no.png' does not exist"),
         (["--method", "Nope", "--output", "out"], "There is no saliency method 'Nope'"),
     ],

@@ -1,4 +1,7 @@
-"""The example of docs/third_party.md runs, is short, and explains; so does a real detector in its wrapper."""
+"""
+The example of docs/third_party.md runs, is short, and explains; so does a real detector in its
+wrapper.
+"""
 
 import re
 
@@ -17,7 +20,9 @@ from tests.conftest import ROOT
 
 @pytest.fixture(scope="module")
 def blocks():
-    return re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "third_party.md").read_text(), flags=re.DOTALL)
+    return re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs" / "third_party.md").read_text(), flags=re.DOTALL
+    )
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +37,11 @@ def test_thirty_lines_are_enough(blocks):
     assert len(blocks) == 3 and sum(1 for line in blocks[1].splitlines() if line.strip()) <= 30
 
 
-# Nothing outside of the red has a gradient; D-RISE's maps have the chance that a pixel is visible everywhere.
-@pytest.mark.parametrize("head, share", [(Gradient(), 1.0), (DRISE(num_masks=200, grid_size=4, p=0.3), 0.22)])
+# Nothing outside of the red has a gradient; D-RISE's maps have the chance that a pixel is visible
+# everywhere.
+@pytest.mark.parametrize(
+    "head, share", [(Gradient(), 1.0), (DRISE(num_masks=200, grid_size=4, p=0.3), 0.22)]
+)
 def test_its_maps_lie_on_what_it_found(example, head, share):
     model, image = example["model"], example["image"]
     model.saliency_head = head
@@ -75,7 +83,12 @@ def test_its_lazy_config_is_explained_in_pixels_of_the_image(blocks, tmp_path):
     found = explainer(photo)["instances"]
     assert found.image_size == (96, 128) and found.pred_saliency.image_size == (320, 427)
     # Uniform over 40..100 and 20..60, as above.
-    expected = [70 - 2 * 60 / 12**0.5, 40 - 2 * 40 / 12**0.5, 70 + 2 * 60 / 12**0.5, 40 + 2 * 40 / 12**0.5]
+    expected = [
+        70 - 2 * 60 / 12**0.5,
+        40 - 2 * 40 / 12**0.5,
+        70 + 2 * 60 / 12**0.5,
+        40 + 2 * 40 / 12**0.5,
+    ]
     assert (found.pred_boxes.tensor[0] - torch.tensor(expected)).abs().max() < 0.5
 
 
@@ -83,7 +96,9 @@ def test_its_lazy_config_is_explained_in_pixels_of_the_image(blocks, tmp_path):
 def torchvision_model(example):
     torch.manual_seed(0)
     weights = {"weights": None, "weights_backbone": None}
-    detector = ssdlite320_mobilenet_v3_large(**weights, num_classes=3, score_thresh=0.0, detections_per_img=3).eval()
+    detector = ssdlite320_mobilenet_v3_large(
+        **weights, num_classes=3, score_thresh=0.0, detections_per_img=3
+    ).eval()
     return example["InDetectron2sFormat"](detector).eval()
 
 

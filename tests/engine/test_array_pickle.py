@@ -1,4 +1,7 @@
-"""What detectors' pickles really hold is read; whatever else a pickle names is refused before it is called."""
+"""
+What detectors' pickles really hold is read; whatever else a pickle names is refused before it is
+called.
+"""
 
 import io
 import pickle
@@ -14,7 +17,8 @@ from d2_saliency.engine.array_pickle import CodeError
 # As numpy wrote an array [1, -2.5] of float32 under Python 2: byte strings in protocol 0.
 PYTHON_2 = (
     b"(dS'blobs'\n(dS'fc_w'\ncnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR(I1\n(I2\ntcnumpy\n"
-    b"dtype\n(S'f4'\nI0\nI1\ntR(I3\nS'<'\nNNNI-1\nI-1\nI0\ntbI00\nS'\\x00\\x00\\x80?\\x00\\x00 \\xc0'\ntbss."
+    b"dtype\n(S'f4'\nI0\nI1\ntR(I3\nS'<'\nNNNI-1\nI-1\nI0\ntbI00\nS'\\x00\\x00\\x80?"
+    b"\\x00\\x00 \\xc0'\ntbss."
 )
 
 
@@ -45,7 +49,9 @@ class TestRead:
             assert np.array_equal(found[key], expected) and found[key].dtype == expected.dtype
 
     def test_plain_containers(self, protocol):
-        content = OrderedDict(a=[1, 2.5, None, True, "é"], b=(b"\xff", {3}, frozenset([4]), 1j), c=bytearray(b"x"))
+        content = OrderedDict(
+            a=[1, 2.5, None, True, "é"], b=(b"\xff", {3}, frozenset([4]), 1j), c=bytearray(b"x")
+        )
         assert load(pickle.dumps(content, protocol)) == content
 
     def test_tensors(self, protocol):
@@ -53,7 +59,9 @@ class TestRead:
         base = torch.arange(12.0).reshape(3, 4)
         tensors = {"view": base[:, 1:3], "half": base.half(), "trained": torch.nn.Parameter(base)}
         found = load(pickle.dumps(tensors, protocol))
-        assert all(torch.equal(found[k], v) and found[k].dtype == v.dtype for k, v in tensors.items())
+        assert all(
+            torch.equal(found[k], v) and found[k].dtype == v.dtype for k, v in tensors.items()
+        )
 
 
 def test_python_2():
@@ -77,7 +85,9 @@ class TestRefused:
         mark = tmp_path / "mark"
         for function in (open, np.save, torch.save, mark.touch, getattr, eval, np.memmap, np.load):
             content = {"model": {"a": np.zeros(2), "b": Attack(function, str(mark), "w")}}
-            with pytest.raises(CodeError, match=r"hold a Python object \(.+\), and .* --trust-weights"):
+            with pytest.raises(
+                CodeError, match=r"hold a Python object \(.+\), and .* --trust-weights"
+            ):
                 load(pickle.dumps(content, protocol))
         assert not mark.exists()
 
@@ -101,7 +111,11 @@ class TestRefused:
 
     @pytest.mark.parametrize(
         "module, name",
-        [("torch._utils", "_rebuild_tensor_v2"), ("numpy._core.numeric", "_frombuffer"), ("_codecs", "encode")],
+        [
+            ("torch._utils", "_rebuild_tensor_v2"),
+            ("numpy._core.numeric", "_frombuffer"),
+            ("_codecs", "encode"),
+        ],
     )
     def test_admitted_functions_cannot_be_changed(self, module, name):
         """BUILD with a pair sets attributes: (None, {"__defaults__": (7,)}) on the function."""

@@ -67,13 +67,21 @@ class TestMaps:
         saved = make_instances([torch.rand(5, 3, 4), torch.zeros(5, 0, 0)])
         assert not round_trip(tmp_path, saved).has("pred_mask_saliency")
         maps = [torch.rand(1, 7, 2) * 1e-9, torch.zeros(1, 0, 0)]
-        saved.pred_mask_saliency = SaliencyMaps(maps, torch.arange(8.0).view(2, 4), (30, 40), ("mask",))
+        saved.pred_mask_saliency = SaliencyMaps(
+            maps, torch.arange(8.0).view(2, 4), (30, 40), ("mask",)
+        )
         loaded = round_trip(tmp_path, saved)
         mask = loaded.pred_mask_saliency
-        assert (mask.outputs, mask.image_size, mask.explained.tolist()) == (("mask",), (30, 40), [True, False])
+        assert (mask.outputs, mask.image_size, mask.explained.tolist()) == (
+            ("mask",),
+            (30, 40),
+            [True, False],
+        )
         assert torch.equal(mask.regions, saved.pred_mask_saliency.regions)
         assert torch.allclose(mask.maps[0], maps[0], rtol=5e-4, atol=0)
-        assert torch.allclose(loaded.pred_saliency.maps[0], saved.pred_saliency.maps[0], rtol=5e-4, atol=1e-6)
+        assert torch.allclose(
+            loaded.pred_saliency.maps[0], saved.pred_saliency.maps[0], rtol=5e-4, atol=1e-6
+        )
 
     def test_no_detections(self, tmp_path):
         loaded = round_trip(tmp_path, make_instances([]))
@@ -106,7 +114,9 @@ class TestAtomicity:
 
     def test_killed_before_the_file_is_put_in_place(self, tmp_path, monkeypatch):
         (tmp_path / "x.json").write_text("old")
-        monkeypatch.setattr(os, "replace", lambda *paths: (_ for _ in ()).throw(OSError(28, "No space left")))
+        monkeypatch.setattr(
+            os, "replace", lambda *paths: (_ for _ in ()).throw(OSError(28, "No space left"))
+        )
         with pytest.raises(OutputError, match="No space left"):
             write_json(tmp_path / "x.json", [])
         assert os.listdir(tmp_path) == ["x.json"] and (tmp_path / "x.json").read_text() == "old"
@@ -123,7 +133,10 @@ class TestAtomicity:
 
     def test_saved_file_is_complete(self, tmp_path):
         save_maps(tmp_path / "x.npz", make_instances([torch.rand(5, 2, 2)]))
-        assert os.listdir(tmp_path) == ["x.npz"] and zipfile.ZipFile(tmp_path / "x.npz").testzip() is None
+        assert (
+            os.listdir(tmp_path) == ["x.npz"]
+            and zipfile.ZipFile(tmp_path / "x.npz").testzip() is None
+        )
 
     def test_not_a_number_is_refused_before_writing(self, tmp_path):
         with pytest.raises(ValueError):
@@ -132,10 +145,16 @@ class TestAtomicity:
 
 
 class TestUnwritableOutput:
-    @pytest.mark.parametrize("write", [check_writable, lambda folder: write_json(folder / "x.json", [])])
+    @pytest.mark.parametrize(
+        "write", [check_writable, lambda folder: write_json(folder / "x.json", [])]
+    )
     def test_message_names_the_folder(self, tmp_path, write):
         (tmp_path / "file").touch()  # not even root can make a folder in a file
         with pytest.raises(OutputError) as error:
             write(tmp_path / "file" / "out")
         message = str(error.value)
-        assert repr(str(tmp_path / "file" / "out")) in message and "choose another" in message and "\n" not in message
+        assert (
+            repr(str(tmp_path / "file" / "out")) in message
+            and "choose another" in message
+            and "\n" not in message
+        )

@@ -17,7 +17,9 @@ def dump(path, content):
 
 
 def same(model):
-    return model.keys() == MODEL.keys() and all(np.array_equal(np.asarray(model[k]), v) for k, v in MODEL.items())
+    return model.keys() == MODEL.keys() and all(
+        np.array_equal(np.asarray(model[k]), v) for k, v in MODEL.items()
+    )
 
 
 class TestPkl:
@@ -27,11 +29,17 @@ class TestPkl:
         assert same(found["model"]) and found["__author__"] == content["__author__"]
         assert "matching_heuristics" not in found
 
-    @pytest.mark.parametrize("wrap", [lambda model: {"blobs": model, "cfg": "A: 1"}, lambda model: model])
+    @pytest.mark.parametrize(
+        "wrap", [lambda model: {"blobs": model, "cfg": "A: 1"}, lambda model: model]
+    )
     def test_caffe2(self, tmp_path, wrap):
         content = wrap({**MODEL, "a.bias_momentum": np.zeros(2), "weight_order": ["a"]})
         found = read_checkpoint(dump(tmp_path / "x.pkl", content))
-        assert same(found["model"]) and found["__author__"] == "Caffe2" and found["matching_heuristics"]
+        assert (
+            same(found["model"])
+            and found["__author__"] == "Caffe2"
+            and found["matching_heuristics"]
+        )
 
 
 class TestTorch:
@@ -44,7 +52,9 @@ class TestTorch:
             "scheduler": OrderedDict(lr=[0.1], name="cosine", done=False),
         }
         model = OrderedDict((k, torch.from_numpy(v)) for k, v in MODEL.items())
-        torch.save({"model": model, **extra}, tmp_path / "x.pth", _use_new_zipfile_serialization=zip_file)
+        torch.save(
+            {"model": model, **extra}, tmp_path / "x.pth", _use_new_zipfile_serialization=zip_file
+        )
         found = read_checkpoint(str(tmp_path / "x.pth"))
         assert same(found["model"]) and found["best"] == 0.5 and found["steps"].tolist() == [1, 2]
 
@@ -55,7 +65,10 @@ class TestTorch:
 
     def test_pycls(self, tmp_path):
         state = {k: torch.from_numpy(v) for k, v in MODEL.items()}
-        torch.save({"model_state": {**state, "bn.num_batches_tracked": torch.tensor(1)}}, tmp_path / "x.pyth")
+        torch.save(
+            {"model_state": {**state, "bn.num_batches_tracked": torch.tensor(1)}},
+            tmp_path / "x.pyth",
+        )
         found = read_checkpoint(str(tmp_path / "x.pyth"))
         assert same(found["model"]) and found["matching_heuristics"]
 
@@ -87,7 +100,10 @@ class Mark:
 def test_code_runs_only_if_trusted(tmp_path, name, save):
     if name == "x.pkl" and save is not dump:
         pytest.skip("a .pkl is no file of torch")
-    save(tmp_path / name, {"model": MODEL, "model_state": MODEL, "__author__": "x", "more": Mark(tmp_path / "mark")})
+    save(
+        tmp_path / name,
+        {"model": MODEL, "model_state": MODEL, "__author__": "x", "more": Mark(tmp_path / "mark")},
+    )
     with pytest.raises(CodeError, match=r"\((_?io|builtins)\.open\)"):
         read_checkpoint(str(tmp_path / name))
     assert not (tmp_path / "mark").exists()

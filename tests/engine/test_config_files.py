@@ -67,28 +67,41 @@ def test_trusted_yaml_runs_its_tags(tmp_path):
 
 
 def test_split_opts():
-    words = ["train.x=1", "MODEL.DEVICE", "cpu", "model.y=2", "MODEL.WEIGHTS=w.pth", "MODEL.SALIENCY_HEAD.SEED"]
+    words = [
+        "train.x=1",
+        "MODEL.DEVICE",
+        "cpu",
+        "model.y=2",
+        "MODEL.WEIGHTS=w.pth",
+        "MODEL.SALIENCY_HEAD.SEED",
+    ]
     ours = ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "w.pth", "MODEL.SALIENCY_HEAD.SEED"]
     assert split_opts(words) == (ours, ["train.x=1", "model.y=2"])
 
 
 def test_options_behind_opts_are_told_where_they_belong():
     check_opts(["MODEL.DEVICE", "cpu", "SEED", "-1", "train.x=--y"])
-    with pytest.raises(ConfigError, match="up to the end of the command: put --method before --opts"):
+    with pytest.raises(
+        ConfigError, match="up to the end of the command: put --method before --opts"
+    ):
         setup_cfg(argparse.Namespace(opts=["MODEL.DEVICE", "cpu", "--method", "GradCAM"]))
 
 
 class TestLazy:
     @pytest.fixture
     def path(self, tmp_path):
-        (tmp_path / "x.py").write_text("model = dict(a=dict(b=None), c=[dict(d=1)])\ndataloader = train = {}\n")
+        (tmp_path / "x.py").write_text(
+            "model = dict(a=dict(b=None), c=[dict(d=1)])\ndataloader = train = {}\n"
+        )
         return str(tmp_path / "x.py")
 
     def test_overrides(self, path):
         cfg = load_lazy(path, ["model.a.b=3", "model.c.0.d=4", "+model.e=5"], trusted=True)
         assert (cfg.model.a.b, cfg.model.c[0].d, cfg.model.e) == (3, 4, 5)
 
-    @pytest.mark.parametrize("word", ["nope=1", "model.nope=1", "model.nope.a=1", "model.a.b", "model.c.7.d=1"])
+    @pytest.mark.parametrize(
+        "word", ["nope=1", "model.nope=1", "model.nope.a=1", "model.a.b", "model.c.7.d=1"]
+    )
     def test_bad_overrides(self, path, word):
         with pytest.raises(ConfigError, match="--opts: ") as error:
             load_lazy(path, [word], trusted=True)

@@ -1,4 +1,6 @@
-"""Metrics in the report: values worked out by hand for a detector that sees a lamp of four pixels."""
+"""
+Metrics in the report: values worked out by hand for a detector that sees a lamp of four pixels.
+"""
 
 import json
 import math
@@ -17,7 +19,9 @@ from d2_saliency.engine.run_info import run_info
 from d2_saliency.evaluation import METRICS
 from tests.evaluation.lamp import HEIGHT, WIDTH, explained_lamp, lamp_detector, lit_image
 
-SCORE = 1 / (1 + math.exp(-4.0))  # of the lit lamp, when each of its four pixels adds 1 to the logit
+SCORE = 1 / (
+    1 + math.exp(-4.0)
+)  # of the lit lamp, when each of its four pixels adds 1 to the logit
 
 
 class LampExplainer:
@@ -60,7 +64,8 @@ def test_values_of_explained_images(tmp_path, options):
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert results["runs"][0]["metrics"] == measure.better and len(results["images"]) == 2
     (found,) = results["detections"]  # the dark lamp is not seen
-    # The gradient is the same at the four pixels of the lamp and zero elsewhere: they are the first to go and to come.
+    # The gradient is the same at the four pixels of the lamp and zero elsewhere: they are the first
+    # to go and to come.
     expected = {
         "deletion_insertion.deletion_s1": SCORE / 8 / 2,
         "deletion_insertion.insertion_s1": SCORE * (1 - 1 / 8 / 2),
@@ -85,7 +90,10 @@ def test_by_default_those_of_the_config_that_need_no_annotations(options):
     "name, message",
     [
         ("deletion", "There is no metric 'deletion'; choose among"),
-        ("pointing_game", "pointing_game needs annotated images: use --eval-only, or choose among .*average_drop"),
+        (
+            "pointing_game",
+            "pointing_game needs annotated images: use --eval-only, or choose among .*average_drop",
+        ),
     ],
 )
 def test_metrics_that_cannot_be(options, name, message):
@@ -93,11 +101,15 @@ def test_metrics_that_cannot_be(options, name, message):
         DetectionMetrics(LampExplainer(), options, ["average_drop", name])
 
 
-@pytest.mark.parametrize("name", sorted(set(METRICS) - {"model_randomisation"}))  # which needs another detector
+@pytest.mark.parametrize(
+    "name", sorted(set(METRICS) - {"model_randomisation"})
+)  # which needs another detector
 def test_metrics_say_whether_they_need_annotations(name):
     """Those that say no have a value without any, those that say yes have not."""
     explainer = LampExplainer()
-    image = explained_lamp(explainer.model, explainer(picture())["instances"].pred_saliency.maps[0], num_draws=2)
+    image = explained_lamp(
+        explainer.model, explainer(picture())["instances"].pred_saliency.maps[0], num_draws=2
+    )
     (values,) = METRICS[name].function(image)
     assert math.isnan(values[METRICS[name].values[0]]) == bool(METRICS[name].needs)
 
@@ -105,18 +117,31 @@ def test_metrics_say_whether_they_need_annotations(name):
 def test_a_metric_that_the_architecture_does_not_allow_does_not_cost_the_others(options, caplog):
     """Nobody knows which proposals or anchors the lamp's detections come from."""
     measure = DetectionMetrics(LampExplainer(), options, ["model_randomisation", "average_drop"])
-    assert measure.names == ["average_drop"] and set(measure.better) == {"average_drop.drop", "average_drop.increase"}
-    (message,) = [r.getMessage() for r in caplog.records if r.name == "d2_saliency.evaluation.build"]
-    assert "Metric model_randomisation is skipped, the others go on: it follows" in message and "\n" not in message
+    assert measure.names == ["average_drop"] and set(measure.better) == {
+        "average_drop.drop",
+        "average_drop.increase",
+    }
+    (message,) = [
+        r.getMessage() for r in caplog.records if r.name == "d2_saliency.evaluation.build"
+    ]
+    assert (
+        "Metric model_randomisation is skipped, the others go on: it follows" in message
+        and "\n" not in message
+    )
     assert "not known for SaliencyToyDetector. Leave it out" in message
     explainer = LampExplainer()
     (found,) = measure(picture(), explainer(picture())["instances"])
     assert found["average_drop.drop"] == pytest.approx(0, abs=1e-5)
-    with pytest.raises(ValueError, match="model_randomisation follows .*: choose among average_drop, .*stability"):
+    with pytest.raises(
+        ValueError, match="model_randomisation follows .*: choose among average_drop, .*stability"
+    ):
         DetectionMetrics(LampExplainer(), options, ["model_randomisation"])
 
 
 def test_results_without_metrics_are_those_of_another_run(options):
     better = DetectionMetrics(LampExplainer(), options, ["average_drop"]).better
-    digests = {run_info("explain", "A: 1", "ODAM", 0, metrics=metrics)["digest"] for metrics in (None, better, {})}
+    digests = {
+        run_info("explain", "A: 1", "ODAM", 0, metrics=metrics)["digest"]
+        for metrics in (None, better, {})
+    }
     assert len(digests) == 2

@@ -41,9 +41,15 @@ def test_text_is_the_same_where_the_maps_are(cfg, key, value, same):
 def test_lazy(cfg):
     lazy = model_zoo.get_config("COCO-Detection/fcos_R_50_FPN_1x.py")
     text = config_text(lazy, cfg)
-    assert " at 0x" not in text and "get_detection_dataset_dicts" in text and "SALIENCY_HEAD" in text
+    assert (
+        " at 0x" not in text and "get_detection_dataset_dicts" in text and "SALIENCY_HEAD" in text
+    )
     moved, other = copy.deepcopy(lazy), copy.deepcopy(lazy)
-    moved.train.device, moved.train.output_dir, moved.train.init_checkpoint = "cpu", "elsewhere", "w.pth"
+    moved.train.device, moved.train.output_dir, moved.train.init_checkpoint = (
+        "cpu",
+        "elsewhere",
+        "w.pth",
+    )
     other.model.test_score_thresh = 0.123
     assert config_text(moved, cfg) == text != config_text(other, cfg)
     assert moved.train.device == "cpu"

@@ -26,10 +26,16 @@ def test_a_detected_object_in_another_resolution_than_the_network_sees(explainer
     names = [explainer.class_names[k] for k in found.pred_classes.tolist()]
     objects = explainer.explain_objects(image, found.pred_boxes.tensor, names)["instances"]
     assert len(found) > 1 and objects.detected.all() and objects.image_size == image.shape[:2]
-    torch.testing.assert_close(objects.pred_boxes.tensor, found.pred_boxes.tensor, atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(
+        objects.pred_boxes.tensor, found.pred_boxes.tensor, atol=1e-3, rtol=1e-4
+    )
     assert torch.equal(objects.pred_classes, found.pred_classes)
-    ours, theirs = (i.pred_saliency.resize(*i.image_size)[:, 0].flatten(1) for i in (objects, found))
-    assert torch.cosine_similarity(ours, theirs).mean() > 0.7  # read from the box, not from its proposal
+    ours, theirs = (
+        i.pred_saliency.resize(*i.image_size)[:, 0].flatten(1) for i in (objects, found)
+    )
+    assert (
+        torch.cosine_similarity(ours, theirs).mean() > 0.7
+    )  # read from the box, not from its proposal
 
 
 def test_the_same_objects_in_every_image(explainer):
@@ -37,7 +43,9 @@ def test_the_same_objects_in_every_image(explainer):
     objects = ObjectExplainer(explainer, [[10, 10, 90, 80]], ["2"])
     assert objects.model is explainer.model and objects.class_names == explainer.class_names
     found = objects(image)["instances"]
-    assert found.pred_classes.tolist() == [2] and found.pred_boxes.tensor.tolist() == [[10, 10, 90, 80]]
+    assert found.pred_classes.tolist() == [2] and found.pred_boxes.tensor.tolist() == [
+        [10, 10, 90, 80]
+    ]
     assert not found.detected.any()
 
 
@@ -57,5 +65,7 @@ def test_the_same_objects_in_every_image(explainer):
 def test_what_cannot_be_explained_is_said_in_the_users_terms(explainer, boxes, classes, message):
     image = cv2.imread(str(SCENE))
     names = ", ".join(explainer.class_names)
-    with pytest.raises(ValueError, match=message.format(names=names, width=image.shape[1], height=image.shape[0])):
+    with pytest.raises(
+        ValueError, match=message.format(names=names, width=image.shape[1], height=image.shape[0])
+    ):
         explainer.explain_objects(image, boxes, classes)

@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from d2_saliency.engine.image_io import ImageError, check_any_readable, list_images, output_names, read_image
+from d2_saliency.engine.image_io import (
+    ImageError,
+    check_any_readable,
+    list_images,
+    output_names,
+    read_image,
+)
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -38,7 +44,11 @@ class TestReadImage:
         assert upright[:14].min() > 200 and upright[18:].max() < 50
 
     def test_damaged_exif_does_not_cost_the_picture(self, tmp_path):
-        path = save(tmp_path, np.full((4, 6, 3), RED, np.uint8), exif=b"Exif\0\0MM\0*\xff\xff\xff\xff garbage")
+        path = save(
+            tmp_path,
+            np.full((4, 6, 3), RED, np.uint8),
+            exif=b"Exif\0\0MM\0*\xff\xff\xff\xff garbage",
+        )
         assert read_image(path).shape == (4, 6, 3)
 
     @pytest.mark.parametrize("name", ["x.png", "x.tif"])
@@ -66,11 +76,18 @@ class TestReadImage:
         assert read_image(save(tmp_path, values, "x.tif"))[0, :, 0].tolist() == expected
 
     def test_1_bit(self, tmp_path):
-        assert read_image(save(tmp_path, np.array([[True, False]])))[0].tolist() == [[255] * 3, [0] * 3]
+        assert read_image(save(tmp_path, np.array([[True, False]])))[0].tolist() == [
+            [255] * 3,
+            [0] * 3,
+        ]
 
     def test_transparent_pixels_are_white(self, tmp_path):
         rgba = np.array([[[*RED, 255], [*RED, 0], [0, 0, 0, 51]]], np.uint8)
-        assert read_image(save(tmp_path, rgba), "RGB")[0].tolist() == [list(RED), list(WHITE), [204] * 3]
+        assert read_image(save(tmp_path, rgba), "RGB")[0].tolist() == [
+            list(RED),
+            list(WHITE),
+            [204] * 3,
+        ]
         grey = Image.fromarray(np.array([[[10, 255], [10, 0]]], np.uint8), "LA")
         assert read_image(save(tmp_path, grey, "la.png"))[0].tolist() == [[10] * 3, [255] * 3]
 
@@ -211,7 +228,10 @@ def test_check_any_readable(tmp_path):
     check_any_readable([bad, good])
     with pytest.raises(ImageError, match="^'.*bad.jpg' is not an image"):
         check_any_readable([bad])
-    with pytest.raises(ImageError, match="^None of the 2 images can be read. The first: '.*bad.jpg' is not an image"):
+    with pytest.raises(
+        ImageError,
+        match="^None of the 2 images can be read. The first: '.*bad.jpg' is not an image",
+    ):
         check_any_readable([bad, tmp_path / "nope.jpg"])
 
 

@@ -1,4 +1,7 @@
-"""Where a tool runs. That two ranks end with the numbers of one is tested in tests/tools/test_explain_net_eval.py."""
+"""
+Where a tool runs. That two ranks end with the numbers of one is tested in
+tests/tools/test_explain_net_eval.py.
+"""
 
 import argparse
 import os
@@ -37,22 +40,31 @@ def test_one_process_is_this_one(gpus):
 
 
 def test_several_gpus_and_machines_are_detectron2_s_launch(gpus):
-    args = parse("--num-gpus", "4", "--num-machines", "2", "--machine-rank", "1", "--dist-url", "tcp://a:1")
+    args = parse(
+        "--num-gpus", "4", "--num-machines", "2", "--machine-rank", "1", "--dist-url", "tcp://a:1"
+    )
     assert launch(main, args) == 0
     assert gpus == [((main, 4, 2, 1, "tcp://a:1"), {"args": (args,)})]
 
 
 def test_more_gpus_than_there_are(gpus):
-    with pytest.raises(LaunchError, match="--num-gpus 5.*has 4 GPUs. On CPUs, start the tool with torchrun"):
+    with pytest.raises(
+        LaunchError, match="--num-gpus 5.*has 4 GPUs. On CPUs, start the tool with torchrun"
+    ):
         launch(main, parse("--num-gpus", "5"))
 
 
 def test_a_process_that_is_killed(gpus, monkeypatch):
     def died(*args, **kwargs):
-        raise ProcessExitedException("process 1 terminated with signal SIGKILL", 1, 7, -9, "SIGKILL")
+        raise ProcessExitedException(
+            "process 1 terminated with signal SIGKILL", 1, 7, -9, "SIGKILL"
+        )
 
     monkeypatch.setattr(module, "launch_gpus", died)
-    with pytest.raises(LaunchError, match="died .*SIGKILL.*: give the same command again to go on; what was finished"):
+    with pytest.raises(
+        LaunchError,
+        match="died .*SIGKILL.*: give the same command again to go on; what was finished",
+    ):
         launch(main, parse("--num-gpus", "4"))
 
 

@@ -17,7 +17,11 @@ def test_folder_of_version_1(tmp_path):
     run = {"command": "explain", "method": "ODAM", "seed": 0, "num_samples": None}
     image, detection = {**IMAGE, "seconds": 1.5}, {"image": "x", "index": 0, "method": "ODAM"}
     errors = [{"name": "bad", "file": "bad.jpg", "error": "damaged"}]
-    write(tmp_path, {"schema_version": 1, "run": run, "images": [image], "detections": [detection]}, errors)
+    write(
+        tmp_path,
+        {"schema_version": 1, "run": run, "images": [image], "detections": [detection]},
+        errors,
+    )
     assert load_results(tmp_path) == {
         "schema_version": 2,
         "runs": [{**run, "class_target": None, "metrics": {}}],
@@ -43,7 +47,9 @@ def test_present_version(tmp_path):
 @pytest.mark.parametrize("version", [3, None])
 def test_version_that_is_not_known(tmp_path, version):
     write(tmp_path, {"schema_version": version})
-    with pytest.raises(ResultsError, match=rf"schema version {version}, this d2_saliency reads 1 to 2: install"):
+    with pytest.raises(
+        ResultsError, match=rf"schema version {version}, this d2_saliency reads 1 to 2: install"
+    ):
         load_results(tmp_path)
 
 
@@ -58,7 +64,10 @@ def test_folder_without_results(tmp_path, content):
 @pytest.mark.parametrize("name", ["../../x", "/tmp/x", "..", ".", "", "a/b", "..\\x"])
 @pytest.mark.parametrize("place", ["name", "image", "method"])
 def test_names_that_lead_out_of_the_folder(tmp_path, place, name):
-    """The report is written beside such names: a folder of somebody else could choose which files are overwritten."""
+    """
+    The report is written beside such names: a folder of somebody else could choose which files are
+    overwritten.
+    """
     image, detection = {**IMAGE, "seconds": {}}, {"image": "x", "method": "ODAM", "metrics": {}}
     (image if place == "name" else detection)[place] = name
     write(tmp_path, {"schema_version": 2, "runs": [], "images": [image], "detections": [detection]})
@@ -66,7 +75,9 @@ def test_names_that_lead_out_of_the_folder(tmp_path, place, name):
         load_results(tmp_path)
 
 
-@pytest.mark.parametrize("content", [[], 3, {"schema_version": 2}, {"schema_version": 2, "runs": [], "images": [3]}])
+@pytest.mark.parametrize(
+    "content", [[], 3, {"schema_version": 2}, {"schema_version": 2, "runs": [], "images": [3]}]
+)
 def test_json_of_another_kind(tmp_path, content):
     write(tmp_path, content)
     with pytest.raises(ResultsError, match=r"results\.json' is not what d2_saliency writes"):

@@ -12,13 +12,21 @@ from d2_saliency.engine.results import ResultsWriter, class_name, finish_results
 from d2_saliency.engine.run_info import run_info
 from tests.engine.test_bundle import make_instances
 
-CONFIG = {"command": "explain", "config": "A: 1", "method": "ODSmoothGrad", "seed": 0, "num_samples": 20}
+CONFIG = {
+    "command": "explain",
+    "config": "A: 1",
+    "method": "ODSmoothGrad",
+    "seed": 0,
+    "num_samples": 20,
+}
 IMAGE = np.zeros((60, 80, 3), np.uint8)
 
 
 def add(writer, name="x", digest="d", instances=None, **options):
     instances = make_instances([torch.ones(5, 2, 2)]) if instances is None else instances
-    writer.add_image(name, digest, f"photos/{name}.jpg", IMAGE, instances, ["dog", "cat"], **options)
+    writer.add_image(
+        name, digest, f"photos/{name}.jpg", IMAGE, instances, ["dog", "cat"], **options
+    )
 
 
 def read(path):
@@ -31,12 +39,19 @@ class TestFlags:
         maps[1], maps[4], maps[3, 0, 0] = 0, 0, float("nan")
         instances = make_instances([maps, torch.zeros(5, 0, 0), torch.ones(5, 1, 1)])
         flags = ["zero map: x_min", "zero map: y_max", "map not finite: x_max"]
-        assert detection_flags(instances) == [flags, [], []]  # a map that nobody asked for is not flagged
+        assert detection_flags(instances) == [
+            flags,
+            [],
+            [],
+        ]  # a map that nobody asked for is not flagged
 
     def test_gradient_overflow(self):
         instances = make_instances([torch.ones(5, 2, 2), torch.ones(5, 2, 2)])
         instances.num_overflowed = torch.tensor([[0, 3, 0, 0, 1], [0, 0, 0, 0, 0]])
-        notes = ["gradient overflow: 3 cells of x_min set to 0", "gradient overflow: 1 cells of y_max set to 0"]
+        notes = [
+            "gradient overflow: 3 cells of x_min set to 0",
+            "gradient overflow: 1 cells of y_max set to 0",
+        ]
         assert detection_flags(instances) == [notes, []]
 
     def test_noise_passes(self):
@@ -69,7 +84,9 @@ class TestRunInfo:
         )
         json.dumps(run)
 
-    @pytest.mark.parametrize("change", [{"config": "A: 2"}, {"method": "GradCAM"}, {"seed": 1}, {"num_samples": 10}])
+    @pytest.mark.parametrize(
+        "change", [{"config": "A: 2"}, {"method": "GradCAM"}, {"seed": 1}, {"num_samples": 10}]
+    )
     def test_digest_changes_with_what_decides_the_maps(self, change):
         assert run_info(**CONFIG)["digest"] == run_info(**{**CONFIG, "command": "other"})["digest"]
         assert run_info(**CONFIG)["digest"] != run_info(**{**CONFIG, **change})["digest"]
@@ -123,7 +140,9 @@ class TestResults:
             "metrics": {"deletion": 0.25, "insertion": None},
         }
         assert (second["class_name"], second["explained"], second["flags"]) == ("cat", False, [])
-        assert torch.equal(load_maps(tmp_path / "maps/ODSmoothGrad/x.npz").pred_saliency.maps[0], maps)
+        assert torch.equal(
+            load_maps(tmp_path / "maps/ODSmoothGrad/x.npz").pred_saliency.maps[0], maps
+        )
 
     def test_values_that_are_not_finite_are_still_json(self, tmp_path):
         writer = ResultsWriter(tmp_path, run_info(**CONFIG))
@@ -142,7 +161,12 @@ class TestResults:
         writer = ResultsWriter(tmp_path, run_info(**CONFIG))
         writer.add_error("bad", "bad\udcff.jpg", "damaged")
         assert writer.finish()["images"] == []
-        error = {"name": "bad", "file": "bad\udcff.jpg", "methods": ["ODSmoothGrad"], "error": "damaged"}
+        error = {
+            "name": "bad",
+            "file": "bad\udcff.jpg",
+            "methods": ["ODSmoothGrad"],
+            "error": "damaged",
+        }
         assert read(tmp_path / "errors.json") == [error]
 
     def test_only_the_named_images_in_their_order(self, tmp_path, caplog):
@@ -170,13 +194,22 @@ class TestResults:
 class TestSeveralMethods:
     @pytest.fixture()
     def writers(self, tmp_path):
-        return [ResultsWriter(tmp_path, run_info(**{**CONFIG, "method": name})) for name in ("GradCAM", "ODAM")]
+        return [
+            ResultsWriter(tmp_path, run_info(**{**CONFIG, "method": name}))
+            for name in ("GradCAM", "ODAM")
+        ]
 
     def test_one_record_for_each_detection_and_method(self, tmp_path, writers):
         for seconds, writer in enumerate(writers):
             for name in "ab":
                 maps = torch.full((5, 2, 2), 1.0 + seconds)
-                add(writer, name, instances=make_instances([maps]), seconds=seconds, warnings=["small", str(seconds)])
+                add(
+                    writer,
+                    name,
+                    instances=make_instances([maps]),
+                    seconds=seconds,
+                    warnings=["small", str(seconds)],
+                )
         results = finish_results(writers)
         assert [run["method"] for run in results["runs"]] == ["GradCAM", "ODAM"]
         pairs = [(detection["image"], detection["method"]) for detection in results["detections"]]
@@ -184,9 +217,13 @@ class TestSeveralMethods:
         assert [image["seconds"] for image in results["images"]] == [{"GradCAM": 0, "ODAM": 1}] * 2
         assert results["images"][0]["warnings"] == ["small", "0", "1"]
         for peak, method in ((1, "GradCAM"), (2, "ODAM")):
-            assert load_maps(tmp_path / "maps" / method / "b.npz").pred_saliency.peaks.tolist() == [[peak] * 5]
+            assert load_maps(tmp_path / "maps" / method / "b.npz").pred_saliency.peaks.tolist() == [
+                [peak] * 5
+            ]
 
-    def test_an_image_that_one_method_cannot_explain_is_shown_with_the_others(self, tmp_path, writers):
+    def test_an_image_that_one_method_cannot_explain_is_shown_with_the_others(
+        self, tmp_path, writers
+    ):
         add(writers[0], "a")
         writers[1].add_error("a", "a.jpg", "no gradient")
         for writer in writers:
@@ -248,7 +285,11 @@ class TestResume:
         writer.add_error("x", photo, "out of memory")
         assert not writer.is_done("x", digest)
         add(writer, digest=digest)
-        assert writer.is_done("x", digest) and writer.finish()["images"] and read(tmp_path / "out/errors.json") == []
+        assert (
+            writer.is_done("x", digest)
+            and writer.finish()["images"]
+            and read(tmp_path / "out/errors.json") == []
+        )
         (tmp_path / "out/records/ODSmoothGrad/x.json").write_text('{"detec')
         assert not writer.is_done("x", digest)
         add(writer, digest=digest)

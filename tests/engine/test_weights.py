@@ -18,13 +18,17 @@ class TestFind:
     def test_beside_the_config_or_above_it(self, tmp_path):
         (tmp_path / "w").mkdir()
         (tmp_path / "w" / "x.pth").touch()
-        assert find_weights("w/x.pth", str(tmp_path / "configs" / "a" / "c.yaml")) == str(tmp_path / "w" / "x.pth")
+        assert find_weights("w/x.pth", str(tmp_path / "configs" / "a" / "c.yaml")) == str(
+            tmp_path / "w" / "x.pth"
+        )
 
     def test_addresses_and_none_are_left_alone(self):
         assert find_weights("detectron2://x.pkl") == "detectron2://x.pkl" and find_weights("") == ""
 
     def test_missing(self):
-        with pytest.raises(WeightsError, match=r"The weights 'no.pth' do not exist. .* --opts MODEL.WEIGHTS FILE"):
+        with pytest.raises(
+            WeightsError, match=r"The weights 'no.pth' do not exist. .* --opts MODEL.WEIGHTS FILE"
+        ):
             find_weights("no.pth", "c.yaml")
 
 
@@ -36,13 +40,20 @@ class TestLoad:
         assert "\n" not in message and repr(str(path)) in message
 
     def test_loads(self, model, tmp_path):
-        torch.save({"model": {k: torch.full_like(v, 7) for k, v in model.state_dict().items()}}, tmp_path / "x.pth")
+        torch.save(
+            {"model": {k: torch.full_like(v, 7) for k, v in model.state_dict().items()}},
+            tmp_path / "x.pth",
+        )
         load_weights(model, str(tmp_path / "x.pth"))
         assert all((p == 7).all() for p in model.parameters())
 
     def test_missing_and_misshapen_tensors(self, model, tmp_path):
-        torch.save({"model": {"0.weight": torch.zeros(3, 2), "0.bias": torch.zeros(4)}}, tmp_path / "x.pth")
-        self.check(model, tmp_path / "x.pth", "lack 2 and have another shape for 1 of its 4 tensors")
+        torch.save(
+            {"model": {"0.weight": torch.zeros(3, 2), "0.bias": torch.zeros(4)}}, tmp_path / "x.pth"
+        )
+        self.check(
+            model, tmp_path / "x.pth", "lack 2 and have another shape for 1 of its 4 tensors"
+        )
 
     @pytest.mark.parametrize("content", [b"", b"text", b"\x80\x02garbage"])
     def test_no_checkpoint(self, model, tmp_path, content):
@@ -60,5 +71,9 @@ class TestLoad:
         monkeypatch.setattr(module, "TIMEOUT", 0.3)
         with socket.create_server(("127.0.0.1", 0)) as server:
             start = time.perf_counter()
-            self.check(model, f"http://127.0.0.1:{server.getsockname()[1]}/x.pth", "cannot be fetched .*timed out")
+            self.check(
+                model,
+                f"http://127.0.0.1:{server.getsockname()[1]}/x.pth",
+                "cannot be fetched .*timed out",
+            )
         assert time.perf_counter() - start < 5 and socket.getdefaulttimeout() is None

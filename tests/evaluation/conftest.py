@@ -1,4 +1,7 @@
-"""A small registered data set: planted scenes, one without annotations, and a black image in which nothing is found."""
+"""
+A small registered data set: planted scenes, one without annotations, and a black image in which
+nothing is found.
+"""
 
 import cv2
 import numpy as np

@@ -14,14 +14,18 @@ LAMP = (slice(1, 3), slice(2, 4))  # its four pixels
 
 def lamp_detector(logit_per_pixel: float = 50.0, moves: float = 0.0):
     """
-    Sees one object, box (1, 0, 6, 4), while at least one of the four pixels of the lamp is lit (255).
+    Sees one object, box (1, 0, 6, 4), while at least one of the four pixels of the lamp is lit
+    (255).
 
     Args:
-        logit_per_pixel: that a lit pixel (of three channels) adds to the class logit; the score of a dark lamp is 0.5,
-            below the threshold.
+        logit_per_pixel: that a lit pixel (of three channels) adds to the class logit; the score of
+            a dark lamp is 0.5, below the threshold.
         moves: pixels by which x_min is larger when the pixel in row 0, column 7 is lit.
     """
-    class_weights, box_weights = torch.zeros(1, 3, HEIGHT, WIDTH), torch.zeros(1, 4, 3, HEIGHT, WIDTH)
+    class_weights, box_weights = (
+        torch.zeros(1, 3, HEIGHT, WIDTH),
+        torch.zeros(1, 4, 3, HEIGHT, WIDTH),
+    )
     class_weights[0][:, LAMP[0], LAMP[1]] = logit_per_pixel / (3 * 255)
     box_weights[0, 0, :, 0, 7] = moves / (3 * 255)
     anchors = torch.tensor([[1.0, 0, 6, 4]])
@@ -37,7 +41,9 @@ def lit_image() -> torch.Tensor:
 
 
 def explained_lamp(model, maps, image=None, **settings) -> ExplainedImage:
-    """The lamp's detection with these maps (5, h, w), or with its class map (h, w) in all five places."""
+    """
+    The lamp's detection with these maps (5, h, w), or with its class map (h, w) in all five places.
+    """
     image = lit_image() if image is None else image
     with torch.no_grad():
         (result,) = model([{"image": image}])

@@ -1,6 +1,6 @@
 """
-Lazy config: NanoDet on the COCO photos of ../shared (development data that users do not have), as a model of unknown
-architecture. For the table in BENCHMARKS.md:
+Lazy config: NanoDet on the COCO photos of ../shared (development data that users do not have), as a
+model of unknown architecture. For the table in BENCHMARKS.md:
 
     tools/compare_methods.py --config-file tests/evaluation/nanodet_photos.py --trust-config \
         --opts MODEL.SALIENCY_HEAD.LAYER fpn.lateral_convs.1
@@ -22,15 +22,22 @@ from nanodet_d2 import load_nanodet  # noqa: E402
 NAME = "coco_photos_val"
 if NAME not in DatasetCatalog:
     coco = SHARED / "data" / "coco"
-    register_coco_instances(NAME, {}, str(coco / "annotations/instances_val2017.json"), str(coco / "val2017"))
+    register_coco_instances(
+        NAME, {}, str(coco / "annotations/instances_val2017.json"), str(coco / "val2017")
+    )
 
-# What it says below its usual threshold of 0.3 belongs to the raw outputs that metrics and black-box methods ask for.
-model = LazyCall(load_nanodet)(weights=str(SHARED / "data/weights/nanodet_m_coco.pth"), score_thresh=0.02)
+# What it says below its usual threshold of 0.3 belongs to the raw outputs that metrics and
+# black-box methods ask for.
+model = LazyCall(load_nanodet)(
+    weights=str(SHARED / "data/weights/nanodet_m_coco.pth"), score_thresh=0.02
+)
 dataloader = {
     "test": {
         "dataset": {"names": NAME},
         "mapper": {
-            "augmentations": [LazyCall(ResizeShortestEdge)(short_edge_length=[240, 240], max_size=320)],
+            "augmentations": [
+                LazyCall(ResizeShortestEdge)(short_edge_length=[240, 240], max_size=320)
+            ],
             "image_format": "BGR",
         },
     }

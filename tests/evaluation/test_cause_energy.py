@@ -11,7 +11,12 @@ from pycocotools import mask as coco_mask
 
 from d2_saliency import SaliencyMaps
 from d2_saliency.data import edge_strips
-from d2_saliency.evaluation import class_cause_energy, edge_cause_energy, mean_with_interval, planted_cause_energy
+from d2_saliency.evaluation import (
+    class_cause_energy,
+    edge_cause_energy,
+    mean_with_interval,
+    planted_cause_energy,
+)
 from d2_saliency.evaluation.cause_energy import cause_energy
 
 BOX = (2, 2, 6, 6)  # 16 pixels of 8 x 10
@@ -75,15 +80,21 @@ def test_edges_by_hand():
 
 
 def test_a_perfect_coordinate_map_has_all_on_its_own_edge_and_an_empty_one_is_at_chance():
-    assert edge_cause_energy(edge_strips((10, 10, 30, 30), 40, 40), (10, 10, 30, 30))["own_share"] == 1
-    assert edge_cause_energy(np.zeros((4, 40, 40)), (10, 10, 30, 30))["own_share"] == pytest.approx(0.5)
+    assert (
+        edge_cause_energy(edge_strips((10, 10, 30, 30), 40, 40), (10, 10, 30, 30))["own_share"] == 1
+    )
+    assert edge_cause_energy(np.zeros((4, 40, 40)), (10, 10, 30, 30))["own_share"] == pytest.approx(
+        0.5
+    )
 
 
 def test_metric_of_detections_with_and_without_an_object():
     def energies(annotation):
         found = Instances((8, 10), pred_boxes=Boxes(torch.tensor([[2.0, 2, 6, 6]])))
         truth = annotation and SimpleNamespace(annotation=annotation)
-        return cause_energy(SimpleNamespace(maps=np.ones((1, 5, 8, 10)), instances=found, truth=[truth]))[0]
+        return cause_energy(
+            SimpleNamespace(maps=np.ones((1, 5, 8, 10)), instances=found, truth=[truth])
+        )[0]
 
     rle = coco_mask.encode(np.asfortranarray(emblem().astype(np.uint8)))
     plain, marked = energies({"emblem": rle}), energies({"emblem": rle, "shortcut": rle})
@@ -132,7 +143,9 @@ class TestInterval:
         assert alone.high - alone.low == pytest.approx((estimate.high - estimate.low) / 2, rel=0.1)
 
     def test_images_count_by_their_detections(self):
-        assert mean_with_interval([1.0, 4.0, 4.0, math.nan], ["a", "b", "b", "c"]).mean == pytest.approx(3)
+        assert mean_with_interval(
+            [1.0, 4.0, 4.0, math.nan], ["a", "b", "b", "c"]
+        ).mean == pytest.approx(3)
 
     def test_one_image_has_no_interval(self):
         assert mean_with_interval([1.0, 3.0], ["a", "a"]) == (2, 2, 2, 2)

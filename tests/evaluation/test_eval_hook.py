@@ -13,7 +13,9 @@ from tests.evaluation.conftest import NAME
 class Trainer(DefaultTrainer):
     @classmethod
     def test(cls, cfg, model, evaluators=None):
-        return super().test(cfg, model, [SaliencyEvaluator(cfg, name, model) for name in cfg.DATASETS.TEST])
+        return super().test(
+            cfg, model, [SaliencyEvaluator(cfg, name, model) for name in cfg.DATASETS.TEST]
+        )
 
 
 def test_saliency_metrics_are_logged_beside_the_losses(scenes, tmp_path):
@@ -35,9 +37,16 @@ def test_saliency_metrics_are_logged_beside_the_losses(scenes, tmp_path):
     trainer.train()
     # After the first step, and (D2 numbers that so) after the last.
     history = trainer.storage.history("pointing_game/hit").values()
-    assert [iteration for _, iteration in history] == [0, 2] and all(0 <= value <= 1 for value, _ in history)
+    assert [iteration for _, iteration in history] == [0, 2] and all(
+        0 <= value <= 1 for value, _ in history
+    )
     lines = (tmp_path / "metrics.json").read_text().splitlines()
     logged = {key for line in lines for key in json.loads(line)}
-    assert {"total_loss", "pointing_game/hit", "pointing_game/energy-low", "average_drop/drop"} <= logged
+    assert {
+        "total_loss",
+        "pointing_game/hit",
+        "pointing_game/energy-low",
+        "average_drop/drop",
+    } <= logged
     changed = [n for n, p in trainer.model.named_parameters() if not torch.equal(p, before[n])]
     assert changed and trainer.model.training  # watching does not freeze the model

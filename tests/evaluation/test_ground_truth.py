@@ -8,7 +8,13 @@ from detectron2.data.datasets import register_coco_instances
 from detectron2.structures import Boxes, BoxMode, Instances
 from pycocotools import mask as coco_mask
 
-from d2_saliency.evaluation.ground_truth import DatasetError, decode_mask, load_dataset, match_to_truth, objects_of
+from d2_saliency.evaluation.ground_truth import (
+    DatasetError,
+    decode_mask,
+    load_dataset,
+    match_to_truth,
+    objects_of,
+)
 
 
 def annotation(box, category=0, mode=BoxMode.XYXY_ABS, **more):
@@ -16,7 +22,9 @@ def annotation(box, category=0, mode=BoxMode.XYXY_ABS, **more):
 
 
 def found(boxes, classes):
-    return Instances((20, 20), pred_boxes=Boxes(torch.tensor(boxes).float()), pred_classes=torch.tensor(classes))
+    return Instances(
+        (20, 20), pred_boxes=Boxes(torch.tensor(boxes).float()), pred_classes=torch.tensor(classes)
+    )
 
 
 def test_masks_in_all_three_forms():
@@ -24,7 +32,9 @@ def test_masks_in_all_three_forms():
     mask[1:3, 2:6] = True
     polygon = [[2.0, 1, 6, 1, 6, 3, 2, 3]]
     compressed = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
-    runs = np.flatnonzero(np.diff(mask.T.flatten().astype(int), prepend=0, append=0))  # column by column
+    runs = np.flatnonzero(
+        np.diff(mask.T.flatten().astype(int), prepend=0, append=0)
+    )  # column by column
     counts = np.diff(np.concatenate([[0], runs, [48]])).tolist()
     for form in (polygon, compressed, {"size": [6, 8], "counts": counts}):
         assert np.array_equal(decode_mask(form, 6, 8), mask)
@@ -48,7 +58,9 @@ def test_crowds_are_no_objects():
 
 
 def test_unknown_data_set():
-    with pytest.raises(DatasetError, match="no data set 'planted_vla'.*planted_shortcut_val.*planted_val"):
+    with pytest.raises(
+        DatasetError, match="no data set 'planted_vla'.*planted_shortcut_val.*planted_val"
+    ):
         load_dataset("planted_vla")
 
 
@@ -57,7 +69,9 @@ def test_missing_and_damaged_annotations(tmp_path):
     path = tmp_path / "instances.json"
     register_coco_instances(name, {}, str(path), str(tmp_path))
     try:
-        with pytest.raises(DatasetError, match=f"'{name}' cannot be read.*instances.json.*No such file"):
+        with pytest.raises(
+            DatasetError, match=f"'{name}' cannot be read.*instances.json.*No such file"
+        ):
             load_dataset(name)
         path.write_text('{"images": [')
         with pytest.raises(DatasetError, match=f"'{name}' are damaged"):

@@ -29,10 +29,14 @@ class TestThirds:
 
     def test_they_are_the_mask(self):
         for axis in (0, 1):
-            assert np.array_equal(sum(t.astype(int) for t in mask_thirds(l_shape(), axis)), l_shape().astype(int))
+            assert np.array_equal(
+                sum(t.astype(int) for t in mask_thirds(l_shape(), axis)), l_shape().astype(int)
+            )
 
     def test_of_four_columns_go_by_pixel_centres(self):
-        mask = np.ones((1, 4), dtype=bool)  # centres .5, 1.5, 2.5, 3.5 of 4: thirds at 1.33 and 2.67
+        mask = np.ones(
+            (1, 4), dtype=bool
+        )  # centres .5, 1.5, 2.5, 3.5 of 4: thirds at 1.33 and 2.67
         assert [t.sum() for t in mask_thirds(mask, axis=1)] == [1, 2, 1]
 
 
@@ -40,7 +44,8 @@ class TestSalientPixels:
     def test_one_pixel_becomes_a_disc(self):
         m = np.zeros((41, 41))
         m[20, 20] = 3.0
-        # exp(-r^2 / 8) >= 0.32 where r <= 3.02; a kernel that is cut off and sampled does not change which pixels
+        # exp(-r^2 / 8) >= 0.32 where r <= 3.02; a kernel that is cut off and sampled does not
+        # change which pixels
         y, x = np.mgrid[-20:21, -20:21]
         assert np.array_equal(salient_pixels(m), x**2 + y**2 <= 9)
 
@@ -61,19 +66,24 @@ def test_each_coordinate_has_its_own_side():
 
 
 def test_shares_by_counting():
-    # Two discs of 29 pixels: one on the left third, one in the middle; a quarter more outside of the mask.
+    # Two discs of 29 pixels: one on the left third, one in the middle; a quarter more outside of
+    # the mask.
     m = np.zeros((40, 90))
     m[20, 15] = m[20, 45] = m[35, 15] = m[35, 75] = 1
     mask = np.zeros((40, 90), dtype=bool)
     mask[:28] = True
     result = thirds_of_maps(np.stack([m] * 4), mask)
     assert (result["x_min"], result["x_min_middle"], result["x_max"]) == (0.25, 0.25, 0.0)
-    # Thirds along y are rows 0-9.33, 9.33-18.67 and 18.67-28: of each disc around row 20, rows 17 and 18 with 1 + 5
-    # pixels lie in the middle third.
-    assert result["y_max"] == pytest.approx(2 * 23 / 116) and result["y_max_middle"] == pytest.approx(2 * 6 / 116)
+    # Thirds along y are rows 0-9.33, 9.33-18.67 and 18.67-28: of each disc around row 20, rows 17
+    # and 18 with 1 + 5 pixels lie in the middle third.
+    assert result["y_max"] == pytest.approx(2 * 23 / 116) and result[
+        "y_max_middle"
+    ] == pytest.approx(2 * 6 / 116)
 
 
 def test_without_a_mask_it_is_not_defined():
-    image = SimpleNamespace(maps=np.ones((2, 5, 4, 4)), truth=[None, SimpleNamespace(mask=np.zeros((4, 4), bool))])
+    image = SimpleNamespace(
+        maps=np.ones((2, 5, 4, 4)), truth=[None, SimpleNamespace(mask=np.zeros((4, 4), bool))]
+    )
     for values in iof_thirds(image):
         assert len(values) == 8 and np.isnan(list(values.values())).all()

@@ -5,7 +5,12 @@ import torch
 from detectron2.structures import Boxes, Instances
 
 from d2_saliency import explainable
-from d2_saliency.evaluation.perturbed_image import PerturbedImage, class_vectors, detection_scores, found_boxes
+from d2_saliency.evaluation.perturbed_image import (
+    PerturbedImage,
+    class_vectors,
+    detection_scores,
+    found_boxes,
+)
 from d2_saliency.modeling.optimize import folded
 from d2_saliency.modeling.raw_outputs import RawOutputs
 from tests.evaluation.lamp import explained_lamp, lamp_detector, lit_image
@@ -25,7 +30,9 @@ def targets(**fields):
 def raw(*rows):
     """Outputs of one box and one class vector each."""
     boxes, vectors = zip(*rows)
-    return RawOutputs(torch.tensor(boxes)[:, None].float(), torch.tensor(vectors), torch.ones(len(rows)))
+    return RawOutputs(
+        torch.tensor(boxes)[:, None].float(), torch.tensor(vectors), torch.ones(len(rows))
+    )
 
 
 FAR, HALF, NEAR = [10, 10, 20, 20], [0, 0, 10, 5], [0, 0, 10, 8]  # IoU 0, 0.5, 0.8
@@ -46,15 +53,22 @@ def test_s2_is_overlap_times_cosine():
 
 def test_no_outputs_score_zero_and_have_no_box():
     none = RawOutputs(torch.zeros(0, 1, 4), torch.zeros(0, 3), torch.zeros(0))
-    assert detection_scores(targets(), none).tolist() == [[0, 0]] and found_boxes(targets(), none).isnan().all()
+    assert (
+        detection_scores(targets(), none).tolist() == [[0, 0]]
+        and found_boxes(targets(), none).isnan().all()
+    )
 
 
 def test_the_class_vector_is_that_of_the_output_with_the_detection_s_box_and_score():
-    outputs = raw((NEAR, [0.1, 0.8, 0.1]), ([0, 0, 10, 10], [0.3, 0.7, 0]), ([0, 0, 10, 10], [0.2, 0.8, 0]))
+    outputs = raw(
+        (NEAR, [0.1, 0.8, 0.1]), ([0, 0, 10, 10], [0.3, 0.7, 0]), ([0, 0, 10, 10], [0.2, 0.8, 0])
+    )
     assert class_vectors(targets(), outputs)[0].tolist() == pytest.approx([0.2, 0.8, 0])
 
 
-@pytest.mark.parametrize("name", ["faster_rcnn_planted", "retinanet_planted", "cascade_rcnn_planted", "fcos_planted"])
+@pytest.mark.parametrize(
+    "name", ["faster_rcnn_planted", "retinanet_planted", "cascade_rcnn_planted", "fcos_planted"]
+)
 def test_a_detector_s_own_detections_score_their_score_and_one(name, stock_detector, demo_image):
     model, x = explainable(stock_detector(name)), demo_image(1)
     with torch.no_grad():
@@ -63,7 +77,9 @@ def test_a_detector_s_own_detections_score_their_score_and_one(name, stock_detec
     perturbed = PerturbedImage(folded(model), x, found, batch_size=2)
     assert len(found) > 1
     torch.testing.assert_close(perturbed.clean_scores[:, 0], found.scores, atol=1e-4, rtol=0)
-    torch.testing.assert_close(perturbed.clean_scores[:, 1], torch.ones(len(found)), atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        perturbed.clean_scores[:, 1], torch.ones(len(found)), atol=1e-3, rtol=0
+    )
     torch.testing.assert_close(perturbed.clean_boxes, found.pred_boxes.tensor, atol=0.05, rtol=0)
 
 
@@ -85,6 +101,9 @@ def test_batches_are_halved_where_memory_does_not_suffice(monkeypatch):
 
 def test_boxes_are_scaled_to_the_network_input():
     image = explained_lamp(lamp_detector(), torch.ones(4, 8))
-    image.instances._image_size = (8, 24)  # the original is twice as high and three times as wide as the input
+    image.instances._image_size = (
+        8,
+        24,
+    )  # the original is twice as high and three times as wide as the input
     image.instances.pred_boxes.scale(3, 2)
     assert image.perturbed.targets.pred_boxes.tensor.tolist() == [[1, 0, 6, 4]]

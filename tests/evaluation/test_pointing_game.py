@@ -23,14 +23,18 @@ def explained(maps, boxes, masks=None):
     masks = masks or [None] * len(boxes)
     truth = [b and SimpleNamespace(box=b, mask=m) for b, m in zip(boxes, masks)]
     maps = np.stack([np.stack([m, *np.ones((4, *m.shape))]) for m in maps])
-    return SimpleNamespace(maps=maps, truth=truth, instances=SimpleNamespace(image_size=maps.shape[-2:]))
+    return SimpleNamespace(
+        maps=maps, truth=truth, instances=SimpleNamespace(image_size=maps.shape[-2:])
+    )
 
 
 def test_row_is_y_and_column_is_x():
     m = saliency(r3c7=1.0)
     (hit,) = pointing_game(explained([m], [(7, 3, 8, 4)]))
     assert hit == {"hit": 1.0, "energy": 1.0}
-    (miss,) = pointing_game(explained([m], [(3, 5, 4, 6)]))  # row and column swapped would lie in columns 3, rows 7
+    (miss,) = pointing_game(
+        explained([m], [(3, 5, 4, 6)])
+    )  # row and column swapped would lie in columns 3, rows 7
     assert miss == {"hit": 0.0, "energy": 0.0}
     (swapped,) = pointing_game(explained([m], [(3, 0, 4, 6)]))
     assert swapped["hit"] == 0.0
@@ -38,7 +42,9 @@ def test_row_is_y_and_column_is_x():
 
 def test_maximum_outside_and_energy_inside():
     m = saliency(r0c0=5.0, r2c2=3.0, r3c3=2.0)
-    assert pointing_game(explained([m], [(2, 2, 4, 4)])) == [{"hit": 0.0, "energy": pytest.approx(0.5)}]
+    assert pointing_game(explained([m], [(2, 2, 4, 4)])) == [
+        {"hit": 0.0, "energy": pytest.approx(0.5)}
+    ]
 
 
 def test_equal_maxima_count_their_share():
@@ -70,8 +76,13 @@ def test_masks_are_finer_than_boxes():
 
 
 def test_a_pixel_belongs_to_a_box_that_holds_its_centre():
-    expected = np.array([[float(1.2 < c + 0.5 < 3.6 and 0.5 < r + 0.5 < 2) for c in range(9)] for r in range(6)])
-    assert np.array_equal(box_mask((1.2, 0.5, 3.6, 2.0), (6, 9)), expected.astype(bool)) and expected.sum() == 3
+    expected = np.array(
+        [[float(1.2 < c + 0.5 < 3.6 and 0.5 < r + 0.5 < 2) for c in range(9)] for r in range(6)]
+    )
+    assert (
+        np.array_equal(box_mask((1.2, 0.5, 3.6, 2.0), (6, 9)), expected.astype(bool))
+        and expected.sum() == 3
+    )
 
 
 def test_random_maps_score_at_chance():

@@ -21,7 +21,13 @@ def rle(rows, columns):
 @pytest.fixture
 def truth():
     body, emblem = rle(slice(6, 26), slice(10, 30)), rle(slice(15, 18), slice(20, 24))
-    annotation = {"bbox": BOX, "bbox_mode": 0, "category_id": 0, "segmentation": body, "emblem": emblem}
+    annotation = {
+        "bbox": BOX,
+        "bbox_mode": 0,
+        "category_id": 0,
+        "segmentation": body,
+        "emblem": emblem,
+    }
     return Truth(annotation, 32, 40)
 
 
@@ -41,7 +47,11 @@ def test_inverted_is_the_opposite_order(truth):
 
 def test_random_has_a_seed_and_another_map_for_each_detection(truth):
     first, again, second = (Random(seed=3).reference(truth, 32, 40, i) for i in (0, 0, 1))
-    assert torch.equal(first, again) and not torch.equal(first, second) and 0 <= first.min() < first.max() <= 1
+    assert (
+        torch.equal(first, again)
+        and not torch.equal(first, second)
+        and 0 <= first.min() < first.max() <= 1
+    )
 
 
 @pytest.mark.parametrize("name", ["TrueCause", "InvertedCause"])
@@ -49,5 +59,7 @@ def test_without_an_object_constant_and_without_known_causes_refused(name, truth
     head = REFERENCES[name]()
     assert head.reference(None, 32, 40, 0).unique().tolist() == [1]
     del truth.annotation["emblem"]
-    with pytest.raises(ValueError, match=f"{name} needs scenes with known causes, such as planted_val"):
+    with pytest.raises(
+        ValueError, match=f"{name} needs scenes with known causes, such as planted_val"
+    ):
         head.reference(truth, 32, 40, 0)

@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 import torch
 from detectron2.data import DatasetMapper, build_detection_test_loader
-from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators, inference_on_dataset, print_csv_format
+from detectron2.evaluation import (
+    DatasetEvaluator,
+    DatasetEvaluators,
+    inference_on_dataset,
+    print_csv_format,
+)
 from detectron2.structures import pairwise_iou
 from pycocotools import mask as coco_mask
 
@@ -41,9 +46,13 @@ def test_every_default_metric_in_stock_inference(model, loader, tmp_path):
     evaluator = SaliencyEvaluator(NAME, model, output_dir=tmp_path / "out", settings=FEW)
     results = inference_on_dataset(model, loader, evaluator)
     assert results["saliency"]["images"] == 4 and results["saliency"]["failed"] == 0
-    assert 0 < results["saliency"]["matched"] < results["saliency"]["detections"]  # one scene has no annotations
+    assert (
+        0 < results["saliency"]["matched"] < results["saliency"]["detections"]
+    )  # one scene has no annotations
     assert [len(r["detections"]) > 0 for r in evaluator.records] == [True, True, True, False]
-    assert results["deletion_insertion"]["insertion_s1"] > results["deletion_insertion"]["deletion_s1"]
+    assert (
+        results["deletion_insertion"]["insertion_s1"] > results["deletion_insertion"]["deletion_s1"]
+    )
     for metric in set(results) - {"saliency"}:
         counts = {v for k, v in results[metric].items() if k.endswith("-count")}
         needs_truth = metric in ("pointing_game", "pointing_game_masks", "iof_thirds")
@@ -54,7 +63,9 @@ def test_every_default_metric_in_stock_inference(model, loader, tmp_path):
 
 
 def test_the_numbers_are_those_of_the_function_on_the_maps(model, loader, scenes):
-    results = inference_on_dataset(model, loader, SaliencyEvaluator(NAME, model, ["pointing_game_masks"]))
+    results = inference_on_dataset(
+        model, loader, SaliencyEvaluator(NAME, model, ["pointing_game_masks"])
+    )
     shares = []
     for inputs, scene in zip(loader, scenes):
         with torch.no_grad():
@@ -63,14 +74,18 @@ def test_the_numbers_are_those_of_the_function_on_the_maps(model, loader, scenes
         maps = found.pred_saliency.resize(scene["height"], scene["width"]).numpy()
         for annotation in scene["annotations"]:
             box = type(found.pred_boxes)(torch.tensor([annotation["bbox"]]))
-            iou = pairwise_iou(found.pred_boxes, box)[:, 0] * (found.pred_classes == annotation["category_id"])
+            iou = pairwise_iou(found.pred_boxes, box)[:, 0] * (
+                found.pred_classes == annotation["category_id"]
+            )
             if len(iou) and iou.max() > 0.7:
                 mask = coco_mask.decode(annotation["segmentation"]).astype(bool)
                 shares.append(energy_share(maps[iou.argmax()][0], mask))
     expected = mean_with_interval(shares)
     values = results["pointing_game_masks"]
     assert len(shares) > 1 and values["energy-count"] == len(shares)
-    assert values["energy"] == pytest.approx(np.mean(shares)) and values["energy-low"] == pytest.approx(expected.low)
+    assert values["energy"] == pytest.approx(np.mean(shares)) and values[
+        "energy-low"
+    ] == pytest.approx(expected.low)
 
 
 def test_beside_another_evaluator_and_in_csv(model, loader, caplog):
@@ -92,33 +107,49 @@ def test_no_detections_at_all_give_nan_and_count_0(model, loader):
     evaluator = SaliencyEvaluator(NAME, model, ["pointing_game", "average_drop"], score_thresh=1.0)
     results = inference_on_dataset(model, loader, evaluator)
     assert results["saliency"]["detections"] == 0 and results["pointing_game"]["hit-count"] == 0
-    assert math.isnan(results["pointing_game"]["hit"]) and math.isnan(results["average_drop"]["drop-low"])
+    assert math.isnan(results["pointing_game"]["hit"]) and math.isnan(
+        results["average_drop"]["drop-low"]
+    )
 
 
 def test_a_data_set_without_masks_skips_mask_metrics_and_says_so(model, scenes, caplog):
     for record in scenes:
         record["annotations"] = [{**a, "segmentation": []} for a in record["annotations"]]
-    evaluator = SaliencyEvaluator(NAME, model, ["pointing_game", "pointing_game_masks", "iof_thirds", "cause_energy"])
+    evaluator = SaliencyEvaluator(
+        NAME, model, ["pointing_game", "pointing_game_masks", "iof_thirds", "cause_energy"]
+    )
     assert evaluator.metrics == ["pointing_game", "cause_energy"]
-    assert "Metric iof_thirds is skipped: the annotations of 'saliency_test_scenes' have no masks." in caplog.text
+    assert (
+        "Metric iof_thirds is skipped: the annotations of 'saliency_test_scenes' have no masks."
+        in caplog.text
+    )
 
 
 def test_an_unknown_architecture_skips_what_follows_proposals_and_says_so(scenes, caplog):
     evaluator = SaliencyEvaluator(NAME, lamp_detector(), ["model_randomisation", "average_drop"])
     assert evaluator.metrics == ["average_drop"]
     assert "Metric model_randomisation is skipped, the others go on" in caplog.text
-    with pytest.raises(ValueError, match="Metric model_randomisation follows .*: choose among average_drop"):
+    with pytest.raises(
+        ValueError, match="Metric model_randomisation follows .*: choose among average_drop"
+    ):
         SaliencyEvaluator(NAME, lamp_detector(), ["model_randomisation"])
 
 
 def test_wrong_arguments(model, scenes, stock_detector):
-    with pytest.raises(ValueError, match="no metric 'insertion'; choose among average_drop, cause_energy"):
+    with pytest.raises(
+        ValueError, match="no metric 'insertion'; choose among average_drop, cause_energy"
+    ):
         SaliencyEvaluator(NAME, model, ["insertion"])
-    with pytest.raises(ValueError, match=r"GeneralizedRCNN does not explain its detections: pass explainable\(model\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"GeneralizedRCNN does not explain its detections: pass explainable\(model\)",
+    ):
         SaliencyEvaluator(NAME, stock_detector("faster_rcnn_planted"))
     with pytest.raises(ValueError, match="There is no data set 'nope'"):
         SaliencyEvaluator("nope", model)
-    with pytest.raises(ValueError, match="DELETION_FILL is 'white'; choose one of black, mean, blur"):
+    with pytest.raises(
+        ValueError, match="DELETION_FILL is 'white'; choose one of black, mean, blur"
+    ):
         MetricSettings(deletion_fill="white")
 
 
@@ -136,7 +167,9 @@ def test_from_config(model, scenes):
 
 class TestResume:
     def run(self, model, loader, tmp_path, digest, **options):
-        evaluator = SaliencyEvaluator(NAME, model, ["pointing_game"], tmp_path / "out", run_digest=digest, **options)
+        evaluator = SaliencyEvaluator(
+            NAME, model, ["pointing_game"], tmp_path / "out", run_digest=digest, **options
+        )
         remaining = evaluator.resume(evaluator.dataset_dicts)
         by_id = {x["image_id"]: x for (x,) in loader}
         for record in remaining:
@@ -145,19 +178,25 @@ class TestResume:
                 evaluator.process(inputs, model(inputs))
         return [r["image_id"] for r in remaining], evaluator.evaluate()
 
-    def test_only_what_is_missing_is_measured_and_the_numbers_are_the_same(self, model, loader, tmp_path):
+    def test_only_what_is_missing_is_measured_and_the_numbers_are_the_same(
+        self, model, loader, tmp_path
+    ):
         ids, first = self.run(model, loader, tmp_path, "a")
         assert ids == [0, 1, 2, 3]
         (tmp_path / "out" / "records" / "2.json").unlink()
         ids, second = self.run(model, loader, tmp_path, "a")
         assert ids == [2] and second == first
 
-    def test_other_settings_other_annotations_and_errors_are_measured_again(self, model, loader, scenes, tmp_path):
+    def test_other_settings_other_annotations_and_errors_are_measured_again(
+        self, model, loader, scenes, tmp_path
+    ):
         self.run(model, loader, tmp_path, "a")
         assert self.run(model, loader, tmp_path, "b")[0] == [0, 1, 2, 3]
         scenes[0]["annotations"] = scenes[0]["annotations"][1:]
         assert self.run(model, loader, tmp_path, "b")[0] == [0]
-        evaluator = SaliencyEvaluator(NAME, model, ["pointing_game"], tmp_path / "out", run_digest="b")
+        evaluator = SaliencyEvaluator(
+            NAME, model, ["pointing_game"], tmp_path / "out", run_digest="b"
+        )
         evaluator.add_error(3, "Out of memory")
         assert self.run(model, loader, tmp_path, "b")[0] == [3]
 
@@ -166,7 +205,10 @@ def test_half_a_record_is_no_record(tmp_path):
     store, image = RecordStore(tmp_path, "run"), {"image_id": "a/b", "file_name": ""}
     store.write(image, {"detections": []})
     (path,) = tmp_path.iterdir()
-    assert store.read(image) == {"detections": []} and store.read({"image_id": "a_b", "file_name": ""}) is None
+    assert (
+        store.read(image) == {"detections": []}
+        and store.read({"image_id": "a_b", "file_name": ""}) is None
+    )
     for content in (path.read_text()[:20], "[]", "3", '{"record": {}}', "[" * 100_000):
         path.write_text(content)
         assert store.read(image) is None

@@ -19,7 +19,13 @@ class Brightness(SaliencyHead):
     """Explains nothing: all maps are the image's brightness."""
 
     def explain(self, detector, batched_input, clean):
-        maps = batched_input["image"].float().mean(0).clamp(min=0).expand(len(clean.instances[0]), 5, -1, -1)
+        maps = (
+            batched_input["image"]
+            .float()
+            .mean(0)
+            .clamp(min=0)
+            .expand(len(clean.instances[0]), 5, -1, -1)
+        )
         return {"pred_saliency": SaliencyMaps.full_image(maps, maps.shape[-2:])}
 
 
@@ -27,7 +33,9 @@ def test_rank_correlation_is_scipy_s():
     rng = np.random.default_rng(0)
     a, b = rng.random((6, 7)), rng.integers(0, 3, (6, 7)).astype(float)  # b has ties
     assert rank_correlation(a, b) == pytest.approx(spearmanr(a.ravel(), b.ravel()).statistic)
-    assert rank_correlation(a, -a) == pytest.approx(-1) and rank_correlation(a, np.exp(a)) == pytest.approx(1)
+    assert rank_correlation(a, -a) == pytest.approx(-1) and rank_correlation(
+        a, np.exp(a)
+    ) == pytest.approx(1)
 
 
 def test_constant_maps():
@@ -38,11 +46,15 @@ def test_constant_maps():
 class TestStability:
     def test_the_gradient_of_a_linear_model_does_not_change(self):
         # Up to a factor: the slope of the sigmoid.
-        (values,) = stability(explained_lamp(lamp_detector(logit_per_pixel=1.0), torch.ones(4, 8), num_draws=3))
+        (values,) = stability(
+            explained_lamp(lamp_detector(logit_per_pixel=1.0), torch.ones(4, 8), num_draws=3)
+        )
         assert values == {"found": 1.0, "correlation": pytest.approx(1.0)}
 
     def test_a_detection_that_noise_hides(self):
-        (values,) = stability(explained_lamp(lamp_detector(moves=-200.0), torch.ones(4, 8), noise=5.0, num_draws=3))
+        (values,) = stability(
+            explained_lamp(lamp_detector(moves=-200.0), torch.ones(4, 8), noise=5.0, num_draws=3)
+        )
         assert values["found"] < 1
 
     def test_maps_of_noise_are_unlike(self):
@@ -90,8 +102,12 @@ class TestModelRandomisation:
         records = model_randomisation(image)
         assert len(records) == 2
         for values in records:
-            assert values["class_correlation_curve"][0] == 1 and abs(values["class_correlation"]) < 0.9
-        assert all(torch.equal(value, before[name]) for name, value in image.model.state_dict().items())
+            assert (
+                values["class_correlation_curve"][0] == 1 and abs(values["class_correlation"]) < 0.9
+            )
+        assert all(
+            torch.equal(value, before[name]) for name, value in image.model.state_dict().items()
+        )
 
     def test_layers_from_the_top(self, explained):
         image = explained(ODAM())
@@ -104,8 +120,14 @@ class TestModelRandomisation:
         model.run = lambda inputs: model(inputs[0]["image"])
         first, last = (model[k].weight.clone() for k in (0, 1))
         stages = randomisations(model, {"image": torch.rand(50)})
-        assert next(stages) == ["1"] and torch.equal(model[0].weight, first) and not torch.equal(model[1].weight, last)
-        assert next(stages) == ["0"] and model[0].weight.std().item() == pytest.approx(first.std().item(), rel=0.1)
+        assert (
+            next(stages) == ["1"]
+            and torch.equal(model[0].weight, first)
+            and not torch.equal(model[1].weight, last)
+        )
+        assert next(stages) == ["0"] and model[0].weight.std().item() == pytest.approx(
+            first.std().item(), rel=0.1
+        )
         assert next(stages, None) is None
 
     def test_an_unknown_architecture_is_refused(self):

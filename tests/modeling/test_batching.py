@@ -1,4 +1,7 @@
-"""Batches are halved where memory does not suffice, and the results are those of the smaller batch size."""
+"""
+Batches are halved where memory does not suffice, and the results are those of the smaller batch
+size.
+"""
 
 import logging
 import weakref
@@ -20,7 +23,9 @@ from d2_saliency.modeling.saliency_heads import (
 )
 from d2_saliency.testing import ToyDetector
 
-CPU = RuntimeError("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory: you tried to")
+CPU = RuntimeError(
+    "[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory: you tried to"
+)
 GPU = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 ERRORS = (CPU, GPU, MemoryError(), RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"))
 
@@ -63,10 +68,14 @@ def test_halves_and_says_so_once(error, caplog, monkeypatch):
     monkeypatch.setattr(batching, "release_memory", lambda: None)
     with caplog.at_level(logging.WARNING):
         for _ in range(3):  # images of a run
-            assert sum(run_in_batches(range(20), 8, limited(3, calls, error), "A.BATCH_SIZE"), []) == list(range(20))
+            assert sum(
+                run_in_batches(range(20), 8, limited(3, calls, error), "A.BATCH_SIZE"), []
+            ) == list(range(20))
     assert [len(call) for call in calls[:4]] == [8, 4, 2, 2]
     messages = [record.getMessage() for record in caplog.records]
-    assert messages == [f"Out of memory with A.BATCH_SIZE {a}: going on with {b}." for a, b in ((8, 4), (4, 2))]
+    assert messages == [
+        f"Out of memory with A.BATCH_SIZE {a}: going on with {b}." for a, b in ((8, 4), (4, 2))
+    ]
 
 
 def test_one_item_that_does_not_fit_is_an_error():
@@ -113,14 +122,20 @@ def test_a_cpu_computes_one_item_at_a_time():
 
 
 class TestHeads:
-    """A detector that runs out of memory beyond 2 images gives the maps of BATCH_SIZE 2, bit for bit."""
+    """
+    A detector that runs out of memory beyond 2 images gives the maps of BATCH_SIZE 2, bit for bit.
+    """
 
     @pytest.fixture
     def model(self, monkeypatch):
         for module in (noise, integrated_gradients, d_rise):
-            monkeypatch.setattr(module, "reproducible_batch_size", lambda batch_size, device, *_: batch_size)
+            monkeypatch.setattr(
+                module, "reproducible_batch_size", lambda batch_size, device, *_: batch_size
+            )
         model = explainable(ToyDetector.random())
-        monkeypatch.setattr(type(model), "knows_provenance", True)  # the toy finds the same objects in any image
+        monkeypatch.setattr(
+            type(model), "knows_provenance", True
+        )  # the toy finds the same objects in any image
         model.saliency_head.score_thresh = 0.0
         return model
 
@@ -135,7 +150,9 @@ class TestHeads:
 
         model.run, model.saliency_head.batch_size = limited_run, batch_size
         with torch.no_grad():
-            found = model([{"image": torch.rand(3, 24, 32, generator=torch.Generator().manual_seed(1)) * 255}])
+            found = model(
+                [{"image": torch.rand(3, 24, 32, generator=torch.Generator().manual_seed(1)) * 255}]
+            )
         return torch.stack(found[0]["instances"].pred_saliency.maps), sizes[1:]
 
     @pytest.mark.parametrize(
@@ -156,7 +173,9 @@ class TestHeads:
         for batch_size in (4, 5):
             found, sizes = self.maps(model, batch_size=batch_size, limit=2)
             assert torch.equal(found, expected)
-            if not isinstance(head, SmoothGradCAMPlusPlus):  # a named layer is computed for one image at a time
+            if not isinstance(
+                head, SmoothGradCAMPlusPlus
+            ):  # a named layer is computed for one image at a time
                 assert sizes[:2] == [batch_size, 2]
 
     def test_an_error_of_one_image_leaves_the_model_as_it_was(self, model):

@@ -38,7 +38,10 @@ def test_mean_map_is_the_mean_weight_of_the_masks_that_show_a_pixel():
             for y in range(3):
                 for x in range(4):
                     shown = sum(masks[m, y, x].item() for m in range(9))
-                    expected = sum(masks[m, y, x].item() * weights[m, t, o].item() for m in range(9)) / shown
+                    expected = (
+                        sum(masks[m, y, x].item() * weights[m, t, o].item() for m in range(9))
+                        / shown
+                    )
                     assert got[t, o, y, x].item() == pytest.approx(expected, rel=1e-5)
 
 
@@ -48,7 +51,9 @@ def test_mean_map_of_a_pixel_that_no_mask_shows_is_zero():
 
 
 def test_slope_map_is_the_regression_within_grid_sizes_less_its_standard_error():
-    """One size's weights are far above the other's: that must not count as an influence of any pixel."""
+    """
+    One size's weights are far above the other's: that must not count as an influence of any pixel.
+    """
     groups = [drawn(20, 2), drawn(15, 3, offset=10.0)]
     got = slope_map([sums_of(*group) for group in groups])
     positive = 0
@@ -87,8 +92,13 @@ def test_reliability_is_spearman_brown_of_the_correlation():
     generator = torch.Generator().manual_seed(6)
     first, second = torch.rand(2, 1, 5, 6, 7, generator=generator)
     second = first + 0.5 * second
-    expected = [torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1] for a, b in zip(first[0], second[0])]
+    expected = [
+        torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1]
+        for a, b in zip(first[0], second[0])
+    ]
     expected = torch.stack([2 * r / (1 + r) for r in expected])
     torch.testing.assert_close(reliability(first, second)[0], expected)
     assert reliability(first, first).min().item() == pytest.approx(1)
-    assert reliability(torch.zeros(1, 5, 2, 2), torch.zeros(1, 5, 2, 2)).abs().max() == 0  # nothing is known
+    assert (
+        reliability(torch.zeros(1, 5, 2, 2), torch.zeros(1, 5, 2, 2)).abs().max() == 0
+    )  # nothing is known

@@ -17,7 +17,11 @@ def test_grids_are_coin_tosses_and_shifts_are_uniform():
 
 
 def test_fewer_masks_are_the_first_of_more_and_the_seed_decides():
-    many, few, other = random_grids(50, 4, 0.5, 3), random_grids(7, 4, 0.5, 3), random_grids(7, 4, 0.5, 4)
+    many, few, other = (
+        random_grids(50, 4, 0.5, 3),
+        random_grids(7, 4, 0.5, 3),
+        random_grids(7, 4, 0.5, 4),
+    )
     assert torch.equal(many[0][:7], few[0]) and torch.equal(many[1][:7], few[1])
     assert not torch.equal(few[0], other[0])
 
@@ -31,20 +35,29 @@ def test_masks_equal_a_literal_resize_and_crop(size):
         y0, x0 = (int(s * c) for s, c in zip(shift.tolist(), cell))
         for y, x in ((0, 0), (size[0] - 1, size[1] - 1), (size[0] // 2, size[1] // 3)):
             expected = 0.0
-            # Position in cells of a pixel's centre in the large mask of 5 x 5 cells that the 4 x 4 grid is resized to.
-            v, u = ((p + 0.5) / (5 * c) * 4 - 0.5 for p, c in ((y + y0, cell[0]), (x + x0, cell[1])))
+            # Position in cells of a pixel's centre in the large mask of 5 x 5 cells that the 4 x 4
+            # grid is resized to.
+            v, u = (
+                (p + 0.5) / (5 * c) * 4 - 0.5 for p, c in ((y + y0, cell[0]), (x + x0, cell[1]))
+            )
             for i in range(4):
                 for j in range(4):
-                    near = max(0, 1 - abs(min(max(v, 0), 3) - i)) * max(0, 1 - abs(min(max(u, 0), 3) - j))
+                    near = max(0, 1 - abs(min(max(v, 0), 3) - i)) * max(
+                        0, 1 - abs(min(max(u, 0), 3) - j)
+                    )
                     expected += near * grid[i, j].item()
             assert mask[y, x].item() == pytest.approx(expected, abs=1e-5)
 
 
 def test_every_pixel_is_shown_as_often_as_any_other():
-    masks = torch.cat([grid_masks(*random_grids(2000, 4, 0.5, seed), (24, 24)) for seed in range(2)])
+    masks = torch.cat(
+        [grid_masks(*random_grids(2000, 4, 0.5, seed), (24, 24)) for seed in range(2)]
+    )
     assert masks.min() >= 0 and masks.max() <= 1 + 1e-6
     assert (masks.mean(0) - 0.5).abs().max() < 0.05
-    near, far = (torch.corrcoef(torch.stack([masks[:, 0, 0], masks[:, i, i]]))[0, 1] for i in (1, 23))
+    near, far = (
+        torch.corrcoef(torch.stack([masks[:, 0, 0], masks[:, i, i]]))[0, 1] for i in (1, 23)
+    )
     assert near > 0.9 and abs(far) < 0.08  # 5 standard errors
 
 

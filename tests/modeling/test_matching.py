@@ -6,7 +6,9 @@ from d2_saliency.modeling.matching import match_instances
 
 def detections(boxes, classes):
     boxes = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
-    return Instances((100, 100), pred_boxes=Boxes(boxes), pred_classes=torch.tensor(classes, dtype=torch.long))
+    return Instances(
+        (100, 100), pred_boxes=Boxes(boxes), pred_classes=torch.tensor(classes, dtype=torch.long)
+    )
 
 
 def pairs(reference, candidates, thresh=0.7):
@@ -30,8 +32,9 @@ def test_one_to_one():
 
 
 def test_best_total_iou_not_greedy():
-    # IoU of r0 with (c0, c1) is (1.0, 0.9), of r1 with them (0.9, 0.81): the best single pair, r0-c0, leaves
-    # 0.81 (not above 0.85) to r1, so taking it first would lose one match; both 0.9 pairs together are worth more.
+    # IoU of r0 with (c0, c1) is (1.0, 0.9), of r1 with them (0.9, 0.81): the best single pair,
+    # r0-c0, leaves 0.81 (not above 0.85) to r1, so taking it first would lose one match; both 0.9
+    # pairs together are worth more.
     reference = detections([[0, 0, 10, 10], [0, 0, 10, 9]], [0, 0])
     candidates = detections([[0, 0, 10, 10], [0, 0, 9, 10]], [0, 0])
     assert pairs(reference, candidates, 0.85) == [(0, 1), (1, 0)]

@@ -1,4 +1,7 @@
-"""Objects that the user names: detected or not, with every method, on every architecture; what cannot be is said."""
+"""
+Objects that the user names: detected or not, with every method, on every architecture; what cannot
+be is said.
+"""
 
 import pytest
 import torch
@@ -6,7 +9,13 @@ from detectron2.structures import Boxes, pairwise_iou
 
 from d2_saliency import explainable
 from d2_saliency.modeling.objects import explain_objects
-from d2_saliency.modeling.saliency_heads import DRISE, ODAM, Gradient, IntegratedGradients, ODSmoothGrad
+from d2_saliency.modeling.saliency_heads import (
+    DRISE,
+    ODAM,
+    Gradient,
+    IntegratedGradients,
+    ODSmoothGrad,
+)
 from d2_saliency.modeling.targets import target_objects
 from d2_saliency.testing import ToyDetector
 
@@ -61,7 +70,9 @@ def test_a_two_stage_model_reads_the_given_box(stock_detector, demo_image):
     with torch.no_grad():
         features = stock.backbone(stock.preprocess_image([inputs]).tensor)
         heads = stock.roi_heads
-        pooled = heads.box_pooler([features[f] for f in heads.box_in_features], [Boxes(torch.tensor([NOWHERE]))])
+        pooled = heads.box_pooler(
+            [features[f] for f in heads.box_in_features], [Boxes(torch.tensor([NOWHERE]))]
+        )
         probs = heads.box_predictor(heads.box_head(pooled))[0].softmax(1)
     torch.testing.assert_close(objects.scores, probs[:, 3])
 
@@ -79,7 +90,9 @@ def test_a_dense_model_explains_the_anchor_closest_to_finding_it(stock_detector,
     iou = pairwise_iou(Boxes(box), Boxes(raw.boxes[:, 0]))[0]
     expected = raw.vectors[iou >= 0.5][:, found.pred_classes[0]].max()
     torch.testing.assert_close(located.scores[0], expected)
-    assert int(located.level) == int(found.level) and int(located.anchor_index) == int(found.anchor_index)
+    assert int(located.level) == int(found.level) and int(located.anchor_index) == int(
+        found.anchor_index
+    )
 
 
 @pytest.mark.parametrize("name", ["retinanet_planted", "fcos_planted"])
@@ -88,7 +101,10 @@ def test_the_nearest_anchor_where_none_is_near(stock_detector, demo_image, name)
     model.saliency_head = Gradient()
     height, width = inputs["image"].shape[-2:]
     objects = named(model, inputs, [[0.0, 0.0, float(width), 3.0]], [1])
-    assert objects.scores.isfinite().all() and objects.pred_saliency.resize(height, width).isfinite().all()
+    assert (
+        objects.scores.isfinite().all()
+        and objects.pred_saliency.resize(height, width).isfinite().all()
+    )
 
 
 def test_the_class_that_was_asked_for_is_what_outputs_are_compared_with():
@@ -114,7 +130,10 @@ class TestUnknownArchitecture:
         objects = named(model, self.image, [box, [0.0, 0.0, 3.0, 3.0], box], [label, 7, label + 1])
         assert objects.detected.tolist() == [True, False, False]
         assert objects.scores.tolist() == [pytest.approx(found.scores[0].item()), 0, 0]
-        assert objects.pred_saliency.peaks[0].min() > 0 and objects.pred_saliency.resize(24, 32).isfinite().all()
+        assert (
+            objects.pred_saliency.peaks[0].min() > 0
+            and objects.pred_saliency.resize(24, 32).isfinite().all()
+        )
 
     def test_methods_that_need_a_proposal_name_those_that_do_not(self):
         model = explainable(ToyDetector.random())
@@ -131,7 +150,14 @@ class TestRefusals:
         return model
 
     @pytest.mark.parametrize(
-        "box", [[-9.0, 0, -1, 5], [500.0, 500, 510, 510], [9.0, 9, 9, 20], [9.0, 9, 5, 20], [0.0, float("nan"), 5, 5]]
+        "box",
+        [
+            [-9.0, 0, -1, 5],
+            [500.0, 500, 510, 510],
+            [9.0, 9, 9, 20],
+            [9.0, 9, 5, 20],
+            [0.0, float("nan"), 5, 5],
+        ],
     )
     def test_boxes_without_an_area_in_the_image(self, model, demo_image, box):
         with pytest.raises(ValueError, match="has no area inside of the image of"):
@@ -150,7 +176,14 @@ class TestRefusals:
         assert objects.pred_boxes.tensor[0].tolist() == [0, 0, width, height]
 
     def test_no_objects(self, model, demo_image):
-        assert len(explain_objects(model, demo_image(0), torch.zeros(0, 4), torch.zeros(0, dtype=torch.long))) == 0
+        assert (
+            len(
+                explain_objects(
+                    model, demo_image(0), torch.zeros(0, 4), torch.zeros(0, dtype=torch.long)
+                )
+            )
+            == 0
+        )
 
     def test_inference_mode(self, model, demo_image):
         with torch.inference_mode(), pytest.raises(RuntimeError, match="inference_mode"):

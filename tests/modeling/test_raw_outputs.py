@@ -24,7 +24,9 @@ def test_every_stock_detection_is_among_the_raw_outputs(name, stock_detector, de
     model = explainable(stock_detector(name))
     inputs = [demo_image(0), demo_image(1)]
     with torch.no_grad():
-        stock = stock_detector(name)([{"image": x["image"]} for x in inputs])  # in pixels of the network input
+        stock = stock_detector(name)(
+            [{"image": x["image"]} for x in inputs]
+        )  # in pixels of the network input
     for found, raw in zip((s["instances"] for s in stock), model.raw_outputs(inputs)):
         assert 0 < len(found) < 100 <= len(raw.boxes)
         for box, score, label in zip(found.pred_boxes.tensor, found.scores, found.pred_classes):
@@ -38,7 +40,9 @@ def test_target_vectors_have_the_form_of_raw_vectors(stock_detector, demo_image)
         with torch.no_grad():
             (targets,) = model.outputs(model.run([demo_image(0)]))
         (raw,) = model.raw_outputs([demo_image(0)])
-        assert best(detection_similarity(targets, raw)).sub(1).abs().max() < 1e-4  # each finds itself
+        assert (
+            best(detection_similarity(targets, raw)).sub(1).abs().max() < 1e-4
+        )  # each finds itself
 
 
 def test_an_unknown_model_reveals_its_detections_only():
@@ -71,7 +75,9 @@ def test_similarity_equals_loops_with_a_box_for_each_class():
             inter = max(width, 0) * max(height, 0)
             union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inter
             p, q = targets.class_vectors[t], vectors[j]
-            expected[t, j] = inter / union * float(p @ q / p.norm() / q.norm()) * float(objectness[j])
+            expected[t, j] = (
+                inter / union * float(p @ q / p.norm() / q.norm()) * float(objectness[j])
+            )
     torch.testing.assert_close(detection_similarity(targets, raw), expected)
     torch.testing.assert_close(class_probability(targets, raw), vectors[:, targets.pred_classes].T)
 
@@ -92,4 +98,7 @@ def test_no_outputs_and_zero_vectors_give_zeros():
 
 def test_one_class_vectors_have_the_score_at_the_class():
     found = Instances((9, 9), scores=torch.tensor([0.3, 0.8]), pred_classes=torch.tensor([2, 0]))
-    assert one_class_vectors(found).tolist() == [[0, 0, pytest.approx(0.3)], [pytest.approx(0.8), 0, 0]]
+    assert one_class_vectors(found).tolist() == [
+        [0, 0, pytest.approx(0.3)],
+        [pytest.approx(0.8), 0, 0],
+    ]

@@ -29,7 +29,9 @@ def gradient_to_input(conv, x, window, skip):
     top, bottom, left, right = window
     cotangent = torch.zeros_like(y)
     inside = cotangent[..., top:bottom, left:right]
-    inside += torch.rand(inside.shape, generator=torch.Generator().manual_seed(1), dtype=x.dtype) - 0.5
+    inside += (
+        torch.rand(inside.shape, generator=torch.Generator().manual_seed(1), dtype=x.dtype) - 0.5
+    )
     return torch.autograd.grad(y, x, cotangent)[0]
 
 
@@ -46,8 +48,15 @@ def test_gradients_are_those_of_torch(options, window, layout):
 
 def test_only_the_window_is_computed(monkeypatch):
     shapes, to_input = [], sparse_backward._to_input
-    monkeypatch.setattr(sparse_backward, "_to_input", lambda g, *args: (shapes.append(g.shape), to_input(g, *args))[1])
-    conv, x = nn.Conv2d(3, 4, 3, padding=1).requires_grad_(False), torch.rand(1, 3, 20, 30, requires_grad=True)
+    monkeypatch.setattr(
+        sparse_backward,
+        "_to_input",
+        lambda g, *args: (shapes.append(g.shape), to_input(g, *args))[1],
+    )
+    conv, x = (
+        nn.Conv2d(3, 4, 3, padding=1).requires_grad_(False),
+        torch.rand(1, 3, 20, 30, requires_grad=True),
+    )
     with skipping_zeros():
         y = conv(x)
     y[..., 5:7, 10:13].sum().backward()
@@ -57,7 +66,10 @@ def test_only_the_window_is_computed(monkeypatch):
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), 1e-42, -1e-42])
 def test_what_is_not_finite_or_hardly_above_zero_is_not_left_out(bad):
-    conv, x = nn.Conv2d(1, 1, 1, bias=False).requires_grad_(False), torch.ones(1, 1, 9, 9, requires_grad=True)
+    conv, x = (
+        nn.Conv2d(1, 1, 1, bias=False).requires_grad_(False),
+        torch.ones(1, 1, 9, 9, requires_grad=True),
+    )
     conv.weight.fill_(1.0)
     with skipping_zeros():
         y = conv(x)
@@ -72,7 +84,9 @@ def test_gradients_of_parameters_are_still_computed():
     gradients = []
     for skip in (False, True):
         with skipping_zeros(skip):
-            gradients.append(torch.autograd.grad(conv(x)[..., :2, :2].sum(), [x, *conv.parameters()]))
+            gradients.append(
+                torch.autograd.grad(conv(x)[..., :2, :2].sum(), [x, *conv.parameters()])
+            )
     torch.testing.assert_close(*gradients)
 
 
@@ -93,7 +107,11 @@ def test_works_under_autocast():
 def test_the_maps_of_a_detector_are_the_same(name, method, stock_detector, demo_image, monkeypatch):
     model, sparse = explainable(stock_detector(name)), []
     convolution = sparse_backward._SparseConv2d.apply
-    monkeypatch.setattr(sparse_backward._SparseConv2d, "apply", lambda *args: (sparse.append(1), convolution(*args))[1])
+    monkeypatch.setattr(
+        sparse_backward._SparseConv2d,
+        "apply",
+        lambda *args: (sparse.append(1), convolution(*args))[1],
+    )
     maps = []
     for skip in (False, True):
         assert not sparse

@@ -64,7 +64,9 @@ class TestScoreOnly:
 
     def test_score_and_log_odds(self):
         assert instance_targets(self.found, "score")[0, 0].item() == pytest.approx(0.8)
-        assert instance_targets(self.found, "logit")[0, 0].item() == pytest.approx(math.log(0.8 / 0.2), rel=1e-5)
+        assert instance_targets(self.found, "logit")[0, 0].item() == pytest.approx(
+            math.log(0.8 / 0.2), rel=1e-5
+        )
 
     def test_a_score_of_one_has_a_finite_logit(self):
         certain = Instances((10, 10), **{**self.found.get_fields(), "scores": torch.ones(1)})

@@ -1,4 +1,7 @@
-"""A FCOS small enough for many tests: two convolutions for a backbone, random weights that detect many things."""
+"""
+A FCOS small enough for many tests: two convolutions for a backbone, random weights that detect many
+things.
+"""
 
 import torch
 from detectron2.layers import ShapeSpec
@@ -29,13 +32,22 @@ class TwoLevels(Backbone):
 
 
 def tiny_fcos(norm: str = "", cls=FCOS, num_classes: int = 4) -> nn.Module:
-    """Most of its box distances are positive, as after training; some are not, and FCOS takes them for 0."""
+    """
+    Most of its box distances are positive, as after training; some are not, and FCOS takes them for
+    0.
+    """
     torch.manual_seed(1)
     head = FCOSHead(
-        input_shape=[ShapeSpec(channels=32)] * 2, num_classes=num_classes, conv_dims=[32, 32], norm=norm, prior_prob=0.3
+        input_shape=[ShapeSpec(channels=32)] * 2,
+        num_classes=num_classes,
+        conv_dims=[32, 32],
+        norm=norm,
+        prior_prob=0.3,
     )
     scale = {"pixel_mean": [103.53, 116.28, 123.675], "pixel_std": [57.375, 57.12, 58.395]}
-    model = cls(backbone=TwoLevels(), head=head, num_classes=num_classes, test_score_thresh=0.05, **scale).eval()
+    model = cls(
+        backbone=TwoLevels(), head=head, num_classes=num_classes, test_score_thresh=0.05, **scale
+    ).eval()
     calibrate(model)
     model.head.bbox_pred.bias.data += 4
     return model

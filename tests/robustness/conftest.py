@@ -1,5 +1,6 @@
 """
-Short versions of these tests are part of the suite. The long ones, thousands of random cases among them, run with
+Short versions of these tests are part of the suite. The long ones, thousands of random cases among
+them, run with
 
     D2_SALIENCY_SLOW=1 python -m pytest tests/robustness --hypothesis-seed=1
 """
@@ -22,7 +23,10 @@ CASES: Counter = Counter()
 
 
 def fuzz(short: int, long: int):
-    """Settings of a test with random cases: always the same few, or many that --hypothesis-seed chooses."""
+    """
+    Settings of a test with random cases: always the same few, or many that --hypothesis-seed
+    chooses.
+    """
     checks = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
     return settings(
         max_examples=long if SLOW else short,
@@ -50,7 +54,8 @@ def in_child(function) -> int:
 def contents(folder):
     """Everything a run has left, without the hidden files of writers that were killed."""
     files = (p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
-    # The scripts of the report begin with a line that says of which files they were made, by their times.
+    # The scripts of the report begin with a line that says of which files they were made, by their
+    # times.
     state = re.compile(rb"^// [0-9a-f]{16}\n")
     return {p.relative_to(folder).as_posix(): state.sub(b"", p.read_bytes()) for p in files}
 

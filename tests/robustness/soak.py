@@ -1,7 +1,7 @@
 """
 Explain a thousand images in one process and print how memory, open files and speed develop.
 
-    python tests/robustness/soak.py            # 1,000 images; prints a line every 50; exit status 1 if something grows
+    python tests/robustness/soak.py            # 1,000 images, a line every 50; 1 if something grows
     python tests/robustness/soak.py --images 200 --method ODAM --size 480 640 --max-instances 5
 """
 
@@ -28,14 +28,24 @@ SMALL = ((128, 128), (160, 160))  # height, width
 
 
 def write_images(folder: Path, count: int, sizes: Sequence[Tuple[int, int]] = SMALL) -> None:
-    """Crops of the bundled scenes, laid side by side where they are too small; all different, of the sizes in turn."""
-    scenes = [np.asarray(Image.open(p).convert("RGB")) for p in sorted((ROOT / "demo" / "images").glob("*.png"))]
+    """
+    Crops of the bundled scenes, laid side by side where they are too small; all different, of the
+    sizes in turn.
+    """
+    scenes = [
+        np.asarray(Image.open(p).convert("RGB"))
+        for p in sorted((ROOT / "demo" / "images").glob("*.png"))
+    ]
     for i in range(count):
         scene = scenes[i % len(scenes)]
         top, left = (i * 7) % 40, (i * 11) % 40
         height, width = sizes[i % len(sizes)]
-        tiled = np.tile(scene, (-(-(top + height) // len(scene)), -(-(left + width) // len(scene[0])), 1))
-        Image.fromarray(tiled[top : top + height, left : left + width]).save(folder / f"{i:05d}.png")
+        tiled = np.tile(
+            scene, (-(-(top + height) // len(scene)), -(-(left + width) // len(scene[0])), 1)
+        )
+        Image.fromarray(tiled[top : top + height, left : left + width]).save(
+            folder / f"{i:05d}.png"
+        )
 
 
 def usage() -> Tuple[float, int]:
@@ -44,8 +54,13 @@ def usage() -> Tuple[float, int]:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20, len(os.listdir("/proc/self/fd"))
 
 
-def measure(count: int, method: str, max_instances: int, folder: Path) -> Iterator[Tuple[int, float, int, float]]:
-    """Every 50 images: (images done, memory in MiB, open descriptors, images per second of CPU since the last ones)."""
+def measure(
+    count: int, method: str, max_instances: int, folder: Path
+) -> Iterator[Tuple[int, float, int, float]]:
+    """
+    Every 50 images: (images done, memory in MiB, open descriptors, images per second of CPU since
+    the last ones).
+    """
     from d2_saliency.engine.explainer import DefaultExplainer
     from d2_saliency.engine.results import ResultsWriter
     from d2_saliency.engine.run import explain_images
@@ -71,11 +86,24 @@ def measure(count: int, method: str, max_instances: int, folder: Path) -> Iterat
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
-    parser.add_argument("--images", type=int, default=1000, help="a multiple of 50 (default: %(default)s)")
-    parser.add_argument("--method", default="GradCAM", help="saliency method (default: %(default)s)")
-    parser.add_argument("--max-instances", type=int, default=1, help="detections of each image (default: %(default)s)")
     parser.add_argument(
-        "--size", type=int, nargs=2, metavar=("H", "W"), help="of the images (default: two small sizes)"
+        "--images", type=int, default=1000, help="a multiple of 50 (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--method", default="GradCAM", help="saliency method (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--max-instances",
+        type=int,
+        default=1,
+        help="detections of each image (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--size",
+        type=int,
+        nargs=2,
+        metavar=("H", "W"),
+        help="of the images (default: two small sizes)",
     )
     args = parser.parse_args()
     print("images  memory/MiB  descriptors  images/s of CPU")

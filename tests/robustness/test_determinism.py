@@ -1,4 +1,7 @@
-"""The same seed gives the same maps bit for bit on a CPU, whatever the batch size and the number of processes."""
+"""
+The same seed gives the same maps bit for bit on a CPU, whatever the batch size and the number of
+processes.
+"""
 
 import os
 from functools import partial
@@ -22,13 +25,20 @@ BATCHED = {
 
 def head(method, batch_size, seed=0):
     cfg = demo_cfg("faster_rcnn_planted")
-    options = [("NAME", method), ("MAX_INSTANCES", 1), ("SEED", seed), ("SMOOTHGRAD.NUM_SAMPLES", 3)]
+    options = [
+        ("NAME", method),
+        ("MAX_INSTANCES", 1),
+        ("SEED", seed),
+        ("SMOOTHGRAD.NUM_SAMPLES", 3),
+    ]
     options += [
         ("INTEGRATED_GRADIENTS.NUM_STEPS", 3),
         ("DRISE.NUM_MASKS", 6),
         (f"{BATCHED[method]}.BATCH_SIZE", batch_size),
     ]
-    cfg.merge_from_list([text for key, value in options for text in (f"MODEL.SALIENCY_HEAD.{key}", value)])
+    cfg.merge_from_list(
+        [text for key, value in options for text in (f"MODEL.SALIENCY_HEAD.{key}", value)]
+    )
     return build_saliency_head(cfg)
 
 
@@ -56,7 +66,10 @@ def test_batch_size(stock_detector, demo_image, name, method):
 
 
 def test_what_ran_before_does_not_count(stock_detector, demo_image):
-    """Nor does the global random state: a process that explains the second image alone gives the same maps."""
+    """
+    Nor does the global random state: a process that explains the second image alone gives the same
+    maps.
+    """
     model = explainable(stock_detector("retinanet_planted"))
     model.saliency_head = head("ODSmoothGrad", 2)
     first, second = (demo_image(i)["image"][:, :160, :192].contiguous() for i in (1, 2))
@@ -73,10 +86,19 @@ def test_number_of_processes(tmp_path):
     def explain(name, indices):
         model = explainable(ToyDetector.random())
         model.saliency_head.score_thresh = 0.0
-        images = (torch.rand(3, 24, 32, generator=torch.Generator().manual_seed(i)) * 255 for i in indices)
+        images = (
+            torch.rand(3, 24, 32, generator=torch.Generator().manual_seed(i)) * 255 for i in indices
+        )
         torch.save([torch.stack(maps_of(model, image)) for image in images], tmp_path / name)
 
-    children = [in_child(partial(explain, *job)) for job in (("both", [3, 4]), ("first", [3]), ("second", [4]))]
+    children = [
+        in_child(partial(explain, *job))
+        for job in (("both", [3, 4]), ("first", [3]), ("second", [4]))
+    ]
     assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
     both, first, second = (torch.load(tmp_path / name) for name in ("both", "first", "second"))
-    assert torch.equal(both[0], first[0]) and torch.equal(both[1], second[0]) and not torch.equal(both[0], both[1])
+    assert (
+        torch.equal(both[0], first[0])
+        and torch.equal(both[1], second[0])
+        and not torch.equal(both[0], both[1])
+    )

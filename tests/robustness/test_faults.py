@@ -1,4 +1,7 @@
-"""A run that is killed, whose disk is full or whose folder is removed: restarted, it ends as if nothing had been."""
+"""
+A run that is killed, whose disk is full or whose folder is removed: restarted, it ends as if
+nothing had been.
+"""
 
 import errno
 import os
@@ -48,8 +51,13 @@ class ToyExplainer:
 
 @pytest.fixture
 def folder_run(tmp_path, monkeypatch):
-    """Images 10.png to 15.png, and ``explain(output)``; ``computed()`` lists which were explained, in that order."""
-    monkeypatch.setattr(run_module, "time", SimpleNamespace(perf_counter=lambda: 0.0))  # times differ between runs
+    """
+    Images 10.png to 15.png, and ``explain(output)``; ``computed()`` lists which were explained, in
+    that order.
+    """
+    monkeypatch.setattr(
+        run_module, "time", SimpleNamespace(perf_counter=lambda: 0.0)
+    )  # times differ between runs
     generator = np.random.default_rng(0)
     paths = [tmp_path / f"{number}.png" for number in range(10, 10 + NUM_IMAGES)]
     for number, path in enumerate(paths, start=10):
@@ -138,7 +146,9 @@ class TestKill:
             def stop(*args):
                 raise KeyboardInterrupt
 
-            patch.setattr(results_module, "write_json", stop)  # the maps of 10.png are written, its record is not
+            patch.setattr(
+                results_module, "write_json", stop
+            )  # the maps of 10.png are written, its record is not
             with pytest.raises(KeyboardInterrupt):
                 folder_run.explain(output)
         assert folder_run.done(output) == [str(number) for number in range(11, 10 + NUM_IMAGES)]
@@ -155,11 +165,16 @@ class TestDisk:
             try:
                 folder_run.explain(output)
             except OutputError as e:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+                resource.setrlimit(
+                    resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+                )
                 error.write_text(str(e))
 
         os.waitpid(in_child(limited), 0)
-        assert error.read_text().startswith("Cannot write to '") and os.strerror(errno.EFBIG) in error.read_text()
+        assert (
+            error.read_text().startswith("Cannot write to '")
+            and os.strerror(errno.EFBIG) in error.read_text()
+        )
         check_json_and_maps(output)
         assert not [p for p in output.rglob(".*") if p.is_file()]
         done, before = folder_run.done(output), len(folder_run.computed())
@@ -174,7 +189,8 @@ class TestDisk:
                 shutil.rmtree(output)
 
         with pytest.raises(
-            OutputError, match="3 of 6 images have vanished from '.*out' .* give the same command again"
+            OutputError,
+            match="3 of 6 images have vanished from '.*out' .* give the same command again",
         ):
             folder_run.explain(output, before=remove)
         before = len(folder_run.computed())
@@ -186,5 +202,7 @@ class TestDisk:
             shutil.rmtree(tmp_path / "out")
             (tmp_path / "out").touch()
 
-        with pytest.raises(OutputError, match="Cannot write to .*out.*choose another output folder"):
+        with pytest.raises(
+            OutputError, match="Cannot write to .*out.*choose another output folder"
+        ):
             folder_run.explain(tmp_path / "out", before=replace)

@@ -1,4 +1,6 @@
-"""Any detections that a model may come up with: a correct result, or one line that names the culprit."""
+"""
+Any detections that a model may come up with: a correct result, or one line that names the culprit.
+"""
 
 import json
 import math
@@ -23,18 +25,35 @@ from tests.robustness.conftest import CASES, fuzz
 
 HEIGHT, WIDTH = 20, 28
 NAN, INF = float("nan"), float("inf")
-METHODS = ("Gradient", "ODSmoothGrad", "GradCAM", "GradCAMPlusPlus", "ODAM", "SSGradCAMPlusPlus", "LayerCAM")
-coordinate = st.one_of(st.integers(-10, 40).map(lambda v: v + 0.3), st.sampled_from([NAN, INF, -INF, 1e30, -1e30]))
-score = st.one_of(st.integers(0, 99).map(lambda v: (v + 0.5) / 100), st.sampled_from([NAN, 0.0, 1.0, INF, -1.0]))
+METHODS = (
+    "Gradient",
+    "ODSmoothGrad",
+    "GradCAM",
+    "GradCAMPlusPlus",
+    "ODAM",
+    "SSGradCAMPlusPlus",
+    "LayerCAM",
+)
+coordinate = st.one_of(
+    st.integers(-10, 40).map(lambda v: v + 0.3), st.sampled_from([NAN, INF, -INF, 1e30, -1e30])
+)
+score = st.one_of(
+    st.integers(0, 99).map(lambda v: (v + 0.5) / 100), st.sampled_from([NAN, 0.0, 1.0, INF, -1.0])
+)
 detections = st.lists(st.tuples(st.tuples(*[coordinate] * 4), score, st.integers(0, 3)), max_size=5)
 
 
 class Told(nn.Module):
-    """Detects what it was told, with outputs that have a small gradient to the pixels; ``broken`` says how it fails."""
+    """
+    Detects what it was told, with outputs that have a small gradient to the pixels; ``broken`` says
+    how it fails.
+    """
 
     def __init__(self):
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0)) * 1e-6)
+        self.weight = nn.Parameter(
+            torch.randn(3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0)) * 1e-6
+        )
         self.layer = nn.Identity()
         self.told, self.broken = [], None
 
@@ -81,14 +100,20 @@ def explainer():
 def explain(explainer, tmp_path):
     """Function: method -> (results, errors) of a run over one image."""
     path = tmp_path / "x.png"
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)).save(path)
+    Image.fromarray(
+        np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    ).save(path)
     runs = []
 
     def run(method):
         runs.append(method)
-        writer = ResultsWriter(tmp_path / "out", run_info("explain", str(len(runs)), method, 0, num_samples=2))
+        writer = ResultsWriter(
+            tmp_path / "out", run_info("explain", str(len(runs)), method, 0, num_samples=2)
+        )
         explain_images(explainer, [path], [(explainer.heads[method], writer)])
-        files = (Path(tmp_path / "out" / f"{name}.json").read_text() for name in ("results", "errors"))
+        files = (
+            Path(tmp_path / "out" / f"{name}.json").read_text() for name in ("results", "errors")
+        )
         results, errors = (json.loads(text, parse_constant=pytest.fail) for text in files)
         return results, errors, tmp_path / "out" / "maps" / method / "x.npz"
 
@@ -128,7 +153,9 @@ def test_ten_thousand_boxes(explainer, explain):
     explainer.model.told = [(box, 0.5 + i / 20_000, i % 80) for i, box in enumerate(boxes)]
     explainer.model.broken = None
     results, errors, _ = explain("Gradient")
-    assert errors == [] and [d["class_id"] for d in results["detections"]] == [i % 80 for i in range(9980, 10_000)]
+    assert errors == [] and [d["class_id"] for d in results["detections"]] == [
+        i % 80 for i in range(9980, 10_000)
+    ]
 
 
 ANSWERS = {  # what a model returns instead -> a word that its error must have
@@ -137,7 +164,10 @@ ANSWERS = {  # what a model returns instead -> a word that its error must have
     "no instances": (lambda x: [{} for _ in x], "instances"),
     "instances that are None": (lambda x: [{"instances": None} for _ in x], "instances"),
     "a tensor": (lambda x: torch.zeros(1), "Tensor"),
-    "no boxes": (lambda x: [{"instances": Instances((HEIGHT, WIDTH), scores=torch.ones(1))} for _ in x], "pred_boxes"),
+    "no boxes": (
+        lambda x: [{"instances": Instances((HEIGHT, WIDTH), scores=torch.ones(1))} for _ in x],
+        "pred_boxes",
+    ),
     "an error": (lambda x: {}["nope"], "nope"),
 }
 

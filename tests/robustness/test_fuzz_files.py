@@ -1,4 +1,7 @@
-"""Damaged or nonsensical configs, options, weights and results: read as they should be, or one line that names them."""
+"""
+Damaged or nonsensical configs, options, weights and results: read as they should be, or one line
+that names them.
+"""
 
 import argparse
 import io
@@ -32,7 +35,11 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 def known_keys(node, prefix=""):
     for key, value in node.items():
-        yield from known_keys(value, f"{prefix}{key}.") if isinstance(value, type(node)) else [prefix + key]
+        yield from (
+            known_keys(value, f"{prefix}{key}.")
+            if isinstance(value, type(node))
+            else [prefix + key]
+        )
 
 
 def new_cfg():
@@ -44,7 +51,9 @@ def new_cfg():
 KEYS = sorted(known_keys(new_cfg()))
 OURS = [key for key in KEYS if "SALIENCY_HEAD" in key]
 key = st.one_of(
-    st.sampled_from(OURS), st.sampled_from(KEYS), st.sampled_from(["MODEL", "MODEL.NOPE", "nope", "_BASE_", "VERSION"])
+    st.sampled_from(OURS),
+    st.sampled_from(KEYS),
+    st.sampled_from(["MODEL", "MODEL.NOPE", "nope", "_BASE_", "VERSION"]),
 )
 value = st.recursive(
     st.one_of(
@@ -55,7 +64,9 @@ value = st.recursive(
         st.text(max_size=5),
         st.sampled_from(["GradCAM", "D1"]),
     ),
-    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=3), inner, max_size=2)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=3), inner, max_size=2)
+    ),
     max_leaves=5,
 )
 
@@ -65,15 +76,21 @@ OF_KIND = {
     int: st.integers(-2, 9),
     float: st.one_of(st.floats(-1, 2), st.sampled_from([0.0, 1e300])),
     bool: st.booleans(),
-    str: st.sampled_from(["auto", "features", "D1", "both", "index", "detection", "logit", "contrast", "black", "x"]),
+    str: st.sampled_from(
+        ["auto", "features", "D1", "both", "index", "detection", "logit", "contrast", "black", "x"]
+    ),
     list: st.one_of(
-        st.lists(st.integers(0, 5), max_size=3), st.sampled_from([[[0, 0], [1]], [[0, 0], [3, 4]], [[99, 0]]])
+        st.lists(st.integers(0, 5), max_size=3),
+        st.sampled_from([[[0, 0], [1]], [[0, 0], [3, 4]], [[99, 0]]]),
     ),
 }
 
 
 def nested(pairs):
-    """{"A.B": 1} as {"A": {"B": 1}}; a later key takes the place of an earlier one that contradicts it."""
+    """
+    {"A.B": 1} as {"A": {"B": 1}}; a later key takes the place of an earlier one that contradicts
+    it.
+    """
     root = {}
     for dotted, content in pairs:
         node = root
@@ -92,12 +109,26 @@ class TestConfigs:
         self.check(tmp_path / "x.yaml", content.encode("utf-8", "surrogatepass"))
 
     @fuzz(short=40, long=600)
-    @given(content=st.one_of(st.binary(max_size=60), st.text("ab:-[]{}&*!#|>'\" \n\t%@", max_size=40).map(str.encode)))
+    @given(
+        content=st.one_of(
+            st.binary(max_size=60), st.text("ab:-[]{}&*!#|>'\" \n\t%@", max_size=40).map(str.encode)
+        )
+    )
     def test_any_bytes(self, tmp_path, content):
         self.check(tmp_path / "x.yaml", content)
 
     @pytest.mark.parametrize(
-        "content", ["_BASE_: x.yaml", "_BASE_: .", "_BASE_: [x.yaml, y.yaml]", "- A", "A", "", "[" * 2000, "A: &a [*a]"]
+        "content",
+        [
+            "_BASE_: x.yaml",
+            "_BASE_: .",
+            "_BASE_: [x.yaml, y.yaml]",
+            "- A",
+            "A",
+            "",
+            "[" * 2000,
+            "A: &a [*a]",
+        ],
     )
     def test_what_chance_would_not_find(self, tmp_path, content):
         self.check(tmp_path / "x.yaml", content.encode())
@@ -147,10 +178,19 @@ class TestConfigs:
     def test_values_of_our_keys(self, toy, method, name, data):
         cfg, word = new_cfg(), name.rsplit(".", 1)[1]
         content = data.draw(st.one_of(value, OF_KIND[type(DEFAULTS[name])]))
-        assume(not (word == "NUM_SAMPLES" and isinstance(content, int) and content > 99))  # takes its time
-        head = {"NAME": method, "LAYER": "features", "SCORE_THRESH": "0.0", "SMOOTHGRAD.NUM_SAMPLES": "2"}
+        assume(
+            not (word == "NUM_SAMPLES" and isinstance(content, int) and content > 99)
+        )  # takes its time
+        head = {
+            "NAME": method,
+            "LAYER": "features",
+            "SCORE_THRESH": "0.0",
+            "SMOOTHGRAD.NUM_SAMPLES": "2",
+        }
         try:
-            merge_opts(cfg, [text for k, v in head.items() for text in (f"MODEL.SALIENCY_HEAD.{k}", v)])
+            merge_opts(
+                cfg, [text for k, v in head.items() for text in (f"MODEL.SALIENCY_HEAD.{k}", v)]
+            )
             merge_opts(cfg, [name, repr(content)])
         except ConfigError as e:
             assert is_one_line(e)
@@ -168,8 +208,14 @@ class TestConfigs:
 
 
 def test_contradictory_options():
-    args = dict.fromkeys(["method", "class_target", "score_thresh", "max_instances", "trust_config"])
-    args.update(config_file="COCO-Detection/retinanet_R_50_FPN_1x.yaml", opts=["MODEL.SALIENCY_HEAD.SEED", "4"], seed=3)
+    args = dict.fromkeys(
+        ["method", "class_target", "score_thresh", "max_instances", "trust_config"]
+    )
+    args.update(
+        config_file="COCO-Detection/retinanet_R_50_FPN_1x.yaml",
+        opts=["MODEL.SALIENCY_HEAD.SEED", "4"],
+        seed=3,
+    )
     args = argparse.Namespace(**args)
     assert setup_cfg(args)[1].MODEL.SALIENCY_HEAD.SEED == 3  # the argument, as --help says of it
 
@@ -218,7 +264,10 @@ def test_damaged_weights(tmp_path, checkpoints, data, suffix):
 @fuzz(short=60, long=1000)
 @given(data=st.data())
 def test_damaged_records_and_maps(tmp_path, data):
-    """A record or maps that are damaged are as if they were not there, or an error that the report knows."""
+    """
+    A record or maps that are damaged are as if they were not there, or an error that the report
+    knows.
+    """
     instances = make_instances([torch.ones(5, 2, 3), torch.ones(5, 1, 1)])
     save_maps(tmp_path / "x.npz", instances)
     content = data.draw(damaged((tmp_path / "x.npz").read_bytes()))
@@ -230,7 +279,9 @@ def test_damaged_records_and_maps(tmp_path, data):
         assert is_one_line(e) and str(tmp_path / "x.npz") in str(e)
         CASES["damaged maps with an error"] += 1
     writer = ResultsWriter(tmp_path / "out", run_info("explain", "A: 1", "Gradient", 0))
-    record = data.draw(st.one_of(value.map(lambda v: json.dumps(v, default=str)), st.text(max_size=20)))
+    record = data.draw(
+        st.one_of(value.map(lambda v: json.dumps(v, default=str)), st.text(max_size=20))
+    )
     writer.add_error("x", "x.png", "an error")
     (path,) = (tmp_path / "out").rglob("x.json")
     path.write_bytes(record.encode("utf-8", "surrogatepass"))

@@ -46,7 +46,9 @@ def photos(draw):
     format = draw(st.sampled_from(sorted(FORMATS)))
     mode = draw(st.sampled_from(FORMATS[format]))
     orientation = draw(st.sampled_from(range(1, 9))) if format in EXIF_FORMATS else 1
-    array = np.random.default_rng(draw(st.integers(0, 99))).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    array = np.random.default_rng(draw(st.integers(0, 99))).integers(
+        0, 256, (height, width, 3), dtype=np.uint8
+    )
     image = Image.fromarray(array)
     if mode in ("I;16", "I", "F"):
         dtype = {"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]
@@ -92,7 +94,9 @@ def test_whole_photos(tmp_path, photo, suffix):
     assert found.shape == expected.shape and found.dtype == np.uint8 and found.flags.c_contiguous
     if mode == "RGB" and format in LOSSLESS_RGB:
         assert np.array_equal(found, expected)
-    elif mode in ("I;16", "I") or (mode == "F" and expected[:, :, 0].max() > 1):  # floats up to 1 have that range
+    elif mode in ("I;16", "I") or (
+        mode == "F" and expected[:, :, 0].max() > 1
+    ):  # floats up to 1 have that range
         assert np.array_equal(found, expected[:, :, :1].repeat(3, axis=2))
     CASES["images read"] += 1
 
@@ -105,7 +109,9 @@ def test_damaged_photos(tmp_path, data, photo, suffix):
     path.write_bytes(data.draw(damage(photo[4])))
     try:
         found = read_image(path)
-        assert found.dtype == np.uint8 and found.ndim == 3 and found.shape[2] == 3 and found.size > 0
+        assert (
+            found.dtype == np.uint8 and found.ndim == 3 and found.shape[2] == 3 and found.size > 0
+        )
         CASES["damaged images that can be read"] += 1
     except ImageError as e:
         assert is_one_line(e) and str(path) in str(e)

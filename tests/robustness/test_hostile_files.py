@@ -1,4 +1,7 @@
-"""Files of others that would leave a mark if their code ran, and names that would lead out of the output folder."""
+"""
+Files of others that would leave a mark if their code ran, and names that would lead out of the
+output folder.
+"""
 
 import json
 import os
@@ -39,7 +42,10 @@ class TestConfigs:
         (tmp_path / "based.yaml").write_text("_BASE_: tag.yaml\n")
         for name in ("tag.yaml", "based.yaml"):
             run = tool(*FAST, "--config-file", name)
-            assert run.status == 2 and f"The config '{name}' (or its _BASE_) has a YAML tag that runs code" in run.err
+            assert (
+                run.status == 2
+                and f"The config '{name}' (or its _BASE_) has a YAML tag that runs code" in run.err
+            )
             assert "--trust-config" in run.err and run.err.count("\n") == 1
         assert not mark.exists()
         tool(*FAST, "--config-file", "tag.yaml", "--trust-config")
@@ -48,7 +54,11 @@ class TestConfigs:
     def test_lazy_configs(self, tool, mark, tmp_path):  # noqa: F811
         (tmp_path / "x.py").write_text(f"open({str(mark)!r}, 'w')\n")
         run = tool(*FAST, "--config-file", "x.py")
-        assert run.status == 2 and "is Python code, which opening it would run" in run.err and not mark.exists()
+        assert (
+            run.status == 2
+            and "is Python code, which opening it would run" in run.err
+            and not mark.exists()
+        )
         tool(*FAST, "--config-file", "x.py", "--trust-config")
         assert mark.exists()
 
@@ -66,19 +76,30 @@ class Mark:
 @pytest.mark.parametrize("name", ["x.pth", "x.pkl"])
 def test_weights(tool, mark, tmp_path, name):  # noqa: F811
     model = torch.load(ROOT / "demo/weights/faster_rcnn_planted.pth", weights_only=True)["model"]
-    content = {"model": {k: v.numpy() for k, v in model.items()}, "__author__": "x", "epoch": Mark(mark)}
+    content = {
+        "model": {k: v.numpy() for k, v in model.items()},
+        "__author__": "x",
+        "epoch": Mark(mark),
+    }
     with open(tmp_path / name, "wb") as file:
         torch.save(content, file) if name == "x.pth" else pickle.dump(content, file)
     command = (*FAST, "--config-file", DEMO)
     run = tool(*command, "--opts", "MODEL.WEIGHTS", name)
-    assert run.status == 2 and f"The weights '{name}' hold a Python object (" in run.err and not mark.exists()
+    assert (
+        run.status == 2
+        and f"The weights '{name}' hold a Python object (" in run.err
+        and not mark.exists()
+    )
     assert "can run any code; if you trust the file, allow that with --trust-weights" in run.err
     trusted = tool(*command, "--trust-weights", "--opts", "MODEL.WEIGHTS", name)
     assert trusted.status == 0 and mark.exists() and len(trusted.results["detections"]) == 1
 
 
 def test_images(monkeypatch, mark, tmp_path):
-    """EPS is a program, for which Pillow starts Ghostscript; it is found by its content, whatever the suffix."""
+    """
+    EPS is a program, for which Pillow starts Ghostscript; it is found by its content, whatever the
+    suffix.
+    """
     ghostscript = tmp_path / "gs"
     ghostscript.write_text(f"#!/bin/sh\ntouch {mark}\n")
     ghostscript.chmod(0o755)
@@ -94,7 +115,10 @@ def test_images(monkeypatch, mark, tmp_path):
 
 
 def test_maps(mark, tmp_path):
-    arrays = {name: np.zeros((0, 5)) for name in ("values", "peaks", "regions", "boxes", "scores", "classes")}
+    arrays = {
+        name: np.zeros((0, 5))
+        for name in ("values", "peaks", "regions", "boxes", "scores", "classes")
+    }
     np.savez(tmp_path / "x.npz", **arrays, shapes=np.array([Mark(mark)], dtype=object))
     with pytest.raises(ValueError, match="allow_pickle=False"):
         load_maps(tmp_path / "x.npz")
@@ -102,7 +126,14 @@ def test_maps(mark, tmp_path):
 
 
 def test_reports_of_folders_of_others(tmp_path):
-    image = {"name": "../../../mark", "file": "x.jpg", "height": 2, "width": 2, "seconds": {}, "warnings": []}
+    image = {
+        "name": "../../../mark",
+        "file": "x.jpg",
+        "height": 2,
+        "width": 2,
+        "seconds": {},
+        "warnings": [],
+    }
     content = {"schema_version": 2, "runs": [], "images": [image], "detections": []}
     folder = tmp_path / "out"
     folder.mkdir()
@@ -115,7 +146,17 @@ def test_reports_of_folders_of_others(tmp_path):
 class TestNames:
     @pytest.mark.parametrize(
         "name",
-        ["..jpg", "...jpg", ".. .jpg", "a\n..jpg", "~.jpg", "con.jpg", "maps.jpg", "x" * 200 + ".jpg", "é😀.jpg"],
+        [
+            "..jpg",
+            "...jpg",
+            ".. .jpg",
+            "a\n..jpg",
+            "~.jpg",
+            "con.jpg",
+            "maps.jpg",
+            "x" * 200 + ".jpg",
+            "é😀.jpg",
+        ],
     )
     def test_everything_is_written_into_the_output_folder(self, tool, tmp_path, name):  # noqa: F811
         (tmp_path / "in").mkdir()
@@ -128,12 +169,18 @@ class TestNames:
         assert new and all((tmp_path / "out") in (path, *path.parents) for path in new)
 
     @settings(max_examples=200, deadline=None)
-    @given(st.lists(st.text(st.characters(exclude_characters="/\0", codec="utf-8"), min_size=1, max_size=90)))
+    @given(
+        st.lists(
+            st.text(st.characters(exclude_characters="/\0", codec="utf-8"), min_size=1, max_size=90)
+        )
+    )
     def test_names_are_of_one_level(self, stems):
         names = output_names([f"{stem}.jpg" for stem in stems])
         assert len({name.lower() for name in names}) == len(names)
         for name in names:
             assert (
-                os.path.basename(name) == name and name not in ("", ".", "..") and not name.startswith((".", "-", "~"))
+                os.path.basename(name) == name
+                and name not in ("", ".", "..")
+                and not name.startswith((".", "-", "~"))
             )
             assert name.isascii() and len(name) <= 255 - len(".12345678.tmp.json")

@@ -1,4 +1,7 @@
-"""The real tool with a real detector, killed at random moments: restarted, it ends as if nothing had been."""
+"""
+The real tool with a real detector, killed at random moments: restarted, it ends as if nothing had
+been.
+"""
 
 import json
 import os
@@ -17,7 +20,14 @@ from tests.robustness.conftest import check_json_and_maps, contents, slow
 
 
 def command(folder):
-    tool = [sys.executable, str(ROOT / "tools" / "explain_net.py"), "--method", "Gradient", "--max-instances", "2"]
+    tool = [
+        sys.executable,
+        str(ROOT / "tools" / "explain_net.py"),
+        "--method",
+        "Gradient",
+        "--max-instances",
+        "2",
+    ]
     return [*tool, "--output", str(folder), "--opts", "INPUT.MIN_SIZE_TEST", "0"]
 
 
@@ -35,7 +45,9 @@ def cpu_seconds_of_children():
 
 def records(folder):
     """When each image was done, by name."""
-    return {path.stem: path.stat().st_mtime_ns for path in (folder / "records").glob("*/[!.]*.json")}
+    return {
+        path.stem: path.stat().st_mtime_ns for path in (folder / "records").glob("*/[!.]*.json")
+    }
 
 
 def comparable(folder):
@@ -67,7 +79,9 @@ def test_ten_random_moments(tmp_path):
         done = records(output)
         with open(tmp_path / "log", "w") as log:
             process = subprocess.Popen(command(output), stdout=log, stderr=log)
-        moment = moments.uniform(duration / 2, duration)  # of CPU time: other work on the machine does not move it
+        moment = moments.uniform(
+            duration / 2, duration
+        )  # of CPU time: other work on the machine does not move it
         while process.poll() is None and cpu_seconds(process.pid) < moment:
             time.sleep(0.01)
         process.kill()

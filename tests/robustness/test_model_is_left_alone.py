@@ -8,11 +8,16 @@ from d2_saliency import build_saliency_head, explainable, method_names
 from d2_saliency.testing import ToyDetector
 from tests.conftest import demo_cfg
 
-METHODS = [name for name in method_names() if name != "CAM"]  # CAM is for C4 models; the toy has no boxes' heads
+METHODS = [
+    name for name in method_names() if name != "CAM"
+]  # CAM is for C4 models; the toy has no boxes' heads
 
 
 class StopAt(TorchFunctionMode):
-    """Raises in place of the n-th function of torch, not counting what freezes parameters and puts them back."""
+    """
+    Raises in place of the n-th function of torch, not counting what freezes parameters and puts
+    them back.
+    """
 
     def __init__(self, n):
         super().__init__()
@@ -30,7 +35,12 @@ class StopAt(TorchFunctionMode):
 def model(request, monkeypatch):
     cfg = demo_cfg("faster_rcnn_planted")
     head = cfg.MODEL.SALIENCY_HEAD
-    head.NAME, head.LAYER, head.SCORE_THRESH, head.SMOOTHGRAD.NUM_SAMPLES = request.param, "features", 0.0, 2
+    head.NAME, head.LAYER, head.SCORE_THRESH, head.SMOOTHGRAD.NUM_SAMPLES = (
+        request.param,
+        "features",
+        0.0,
+        2,
+    )
     head.INTEGRATED_GRADIENTS.NUM_STEPS, head.DRISE.NUM_MASKS = 2, 8
     model = explainable(ToyDetector.random(height=8, width=12))
     monkeypatch.setattr(type(model), "knows_provenance", True)
@@ -42,8 +52,14 @@ def model(request, monkeypatch):
 def state(model):
     hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     modules = [(m.training, *(len(getattr(m, name)) for name in hooks)) for m in model.modules()]
-    parameters = [(p.requires_grad, p.grad, p.dtype, p.detach().sum().item()) for p in model.parameters()]
-    settings = (torch.is_grad_enabled(), torch.get_default_dtype(), len(_get_current_function_mode_stack()))
+    parameters = [
+        (p.requires_grad, p.grad, p.dtype, p.detach().sum().item()) for p in model.parameters()
+    ]
+    settings = (
+        torch.is_grad_enabled(),
+        torch.get_default_dtype(),
+        len(_get_current_function_mode_stack()),
+    )
     return modules, parameters, list(model.state_dict()), settings
 
 

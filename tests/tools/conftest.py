@@ -30,11 +30,15 @@ def tool(monkeypatch, tmp_path, capsys):
             status = e.code
         out = tmp_path / "out"
         files = {
-            name: json.loads((out / f"{name}.json").read_text()) if (out / f"{name}.json").exists() else None
+            name: json.loads((out / f"{name}.json").read_text())
+            if (out / f"{name}.json").exists()
+            else None
             for name in ("results", "errors")
         }
         captured = capsys.readouterr()
-        return SimpleNamespace(status=status, out=captured.out, err=captured.err, folder=out, **files)
+        return SimpleNamespace(
+            status=status, out=captured.out, err=captured.err, folder=out, **files
+        )
 
     yield run
     setup_logger.cache_clear()

@@ -1,4 +1,7 @@
-"""What the tools say before torch is there: --help at once, with the names and defaults that the package has."""
+"""
+What the tools say before torch is there: --help at once, with the names and defaults that the
+package has.
+"""
 
 import subprocess
 import sys
@@ -22,7 +25,8 @@ runpy.run_path({!r}, run_name="__main__")
 
 @pytest.mark.parametrize("tool", ["explain_net", "compare_methods"])
 @pytest.mark.parametrize(
-    "words, said", [("--help", "--score-thresh P"), ("--seed=-1", "invalid whole number >= 0 value")]
+    "words, said",
+    [("--help", "--score-thresh P"), ("--seed=-1", "invalid whole number >= 0 value")],
 )
 def test_arguments_are_parsed_without_torch(tool, words, said):
     code = RUN.format(words, str(ROOT / "tools"), str(ROOT / "tools" / f"{tool}.py"))

@@ -1,4 +1,7 @@
-"""The parts of the benchmark that compute: ratios, tables, shares of a profile. BENCHMARKS.md has what it measures."""
+"""
+The parts of the benchmark that compute: ratios, tables, shares of a profile. BENCHMARKS.md has what
+it measures.
+"""
 
 import subprocess
 import sys
@@ -19,10 +22,16 @@ def benchmarks(monkeypatch):
 
 
 def test_help_and_names_of_parts():
-    code = "import benchmark; from benchmarks.sections import SECTIONS; assert tuple(SECTIONS) == benchmark.NAMES"
+    code = (
+        "import benchmark; from benchmarks.sections import SECTIONS; "
+        "assert tuple(SECTIONS) == benchmark.NAMES"
+    )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT / "tools").returncode == 0
     shown = subprocess.run(
-        [sys.executable, "benchmark.py", "--help"], cwd=ROOT / "tools", capture_output=True, text=True
+        [sys.executable, "benchmark.py", "--help"],
+        cwd=ROOT / "tools",
+        capture_output=True,
+        text=True,
     )
     assert shown.returncode == 0 and "small_objects" in shown.stdout
 
@@ -37,11 +46,18 @@ def test_rounds_are_interleaved_and_the_first_warms_up(benchmarks):
 def test_ratios_are_of_the_same_round(benchmarks):
     seconds = {"stock": [1.0, 2.0, 4.0], "ours": [3.0, 4.0, 40.0]}
     table = benchmarks.measure.ratio_table(seconds, "stock", {"ours": 12.3})
-    assert table.splitlines()[2:] == ["| stock | 1.00 | 1.00 .. 1.00 | |", "| ours | 3.00 | 2.00 .. 10.0 | 12 |"]
+    assert table.splitlines()[2:] == [
+        "| stock | 1.00 | 1.00 .. 1.00 | |",
+        "| ours | 3.00 | 2.00 .. 10.0 | 12 |",
+    ]
 
 
 def test_numbers(benchmarks):
-    assert [benchmarks.measure.number(x) for x in (1.234, 12.34, 1234.5)] == ["1.23", "12.3", "1,234"]
+    assert [benchmarks.measure.number(x) for x in (1.234, 12.34, 1234.5)] == [
+        "1.23",
+        "12.3",
+        "1,234",
+    ]
 
 
 def test_agreement_is_of_ranks(benchmarks):

@@ -1,4 +1,7 @@
-"""tools/explain_net.py as a person uses it: whole commands, run from another folder than the repository."""
+"""
+tools/explain_net.py as a person uses it: whole commands, run from another folder than the
+repository.
+"""
 
 from types import SimpleNamespace
 
@@ -24,7 +27,10 @@ def scene():
 
 @pytest.fixture
 def calls(monkeypatch):
-    """Sizes of the images that are explained; what is in ``calls.errors`` by position is raised instead."""
+    """
+    Sizes of the images that are explained; what is in ``calls.errors`` by position is raised
+    instead.
+    """
     log = SimpleNamespace(sizes=[], errors={})
     original = DefaultExplainer.__call__
 
@@ -41,16 +47,25 @@ def calls(monkeypatch):
 class TestPhotos:
     def test_every_kind_of_photo_gives_the_detection_of_its_plain_twin(self, tool, scene):
         exif = Image.Exif()
-        exif[274] = 6  # "turn a quarter clockwise": what is stored is the scene turned the other way
+        exif[274] = (
+            6  # "turn a quarter clockwise": what is stored is the scene turned the other way
+        )
         scene.save("a.png")
         scene.transpose(Image.ROTATE_90).save("b_turned.png", exif=exif)
         scene.convert("RGBA").save("c_rgba.png")
         scene.convert("L").save("d_grey.png")
-        Image.fromarray(np.asarray(scene.convert("L")).astype(np.uint16) * 257).save("e_16_bits.png")
+        Image.fromarray(np.asarray(scene.convert("L")).astype(np.uint16) * 257).save(
+            "e_16_bits.png"
+        )
         run = tool("--input", "*.png", "--output", "out", *FAST)
         assert run.status == 0 and run.errors == [] and run.out.endswith("Report: out/index.html\n")
-        boxes = {d["image"]: (d["box"], d["score"], d["class_name"]) for d in run.results["detections"]}
-        assert boxes["a"] == boxes["b_turned"] == boxes["c_rgba"] and boxes["d_grey"] == boxes["e_16_bits"]
+        boxes = {
+            d["image"]: (d["box"], d["score"], d["class_name"]) for d in run.results["detections"]
+        }
+        assert (
+            boxes["a"] == boxes["b_turned"] == boxes["c_rgba"]
+            and boxes["d_grey"] == boxes["e_16_bits"]
+        )
         assert boxes["a"] != boxes["d_grey"]
 
     def test_files_and_the_stock_detection(self, tool, scene, stock_detector):
@@ -60,7 +75,10 @@ class TestPhotos:
         with torch.no_grad():
             stock = stock_detector("faster_rcnn_planted")([{"image": image}])[0]["instances"]
         (record,) = run.results["detections"]
-        assert record["box"] == stock.pred_boxes.tensor[0].tolist() and record["score"] == stock.scores[0].item()
+        assert (
+            record["box"] == stock.pred_boxes.tensor[0].tolist()
+            and record["score"] == stock.scores[0].item()
+        )
         names = {p.relative_to(run.folder).as_posix() for p in run.folder.rglob("*") if p.is_file()}
         assert names == {
             "index.html",
@@ -79,7 +97,9 @@ class TestPhotos:
     def test_panels_of_the_first_images_alone(self, tool, scene):
         scene.save("a.png")
         scene.save("b.png")
-        run = tool("--input", "a.png", "b.png", "--output", "out", "--panels", "1", *FAST, *NATIVE_SIZE)
+        run = tool(
+            "--input", "a.png", "b.png", "--output", "out", "--panels", "1", *FAST, *NATIVE_SIZE
+        )
         assert run.status == 0 and len(run.results["detections"]) == 2
         assert [p.parts[-3] for p in run.folder.glob("*/Gradient/*.png")] == ["a"]
 
@@ -96,8 +116,18 @@ class TestPhotos:
         for name, size in (("dot", (1, 1)), ("wide", (5000, 1)), ("tall", (1, 5000))):
             Image.new("RGB", size, "gray").save(f"{name}.png")
         run = tool("--input", "*.png", "--output", "out", *FAST, *NATIVE_SIZE)
-        assert run.status == 0 and len(run.results["images"]) == 3 and run.results["detections"] == []
-        stock_size = ("--opts", "INPUT.MIN_SIZE_TEST", "800", "INPUT.MAX_SIZE_TEST", "1333", "MODEL.WEIGHTS", "")
+        assert (
+            run.status == 0 and len(run.results["images"]) == 3 and run.results["detections"] == []
+        )
+        stock_size = (
+            "--opts",
+            "INPUT.MIN_SIZE_TEST",
+            "800",
+            "INPUT.MAX_SIZE_TEST",
+            "1333",
+            "MODEL.WEIGHTS",
+            "",
+        )
         run = tool("--input", "wide.png", "--output", "out", *FAST, *stock_size)
         assert run.status == 1 and "5000x1 pixels cannot be resized" in run.errors[0]["error"]
 
@@ -105,18 +135,31 @@ class TestPhotos:
 class TestDetections:
     def test_none(self, tool):
         run = tool("--input", SCENE, "--output", "out", "--score-thresh", "1")
-        assert run.status == 0 and run.results["detections"] == [] and len(run.results["images"]) == 1
+        assert (
+            run.status == 0 and run.results["detections"] == [] and len(run.results["images"]) == 1
+        )
 
     def test_clipped_at_the_border(self, tool, scene):
         scene.save("a.png")
-        x0, y0, x1, y1 = tool("--input", "a.png", "--output", "out", *FAST).results["detections"][0]["box"]
+        x0, y0, x1, y1 = tool("--input", "a.png", "--output", "out", *FAST).results["detections"][
+            0
+        ]["box"]
         scene.crop((int(0.9 * x0 + 0.1 * x1), int(0.9 * y0 + 0.1 * y1), *scene.size)).save("a.png")
-        run = tool("--input", "a.png", "--output", "out", "--method", "Gradient", "--score-thresh", "0.05")
+        run = tool(
+            "--input", "a.png", "--output", "out", "--method", "Gradient", "--score-thresh", "0.05"
+        )
         clipped = [d for d in run.results["detections"] if d["box"][0] == d["box"][1] == 0]
-        assert clipped and all(min(d["peaks"]) > 0 for d in clipped)  # the unclipped coordinates are explained
+        assert clipped and all(
+            min(d["peaks"]) > 0 for d in clipped
+        )  # the unclipped coordinates are explained
 
     def test_never_found_again(self, tool):
-        noise = ("MODEL.SALIENCY_HEAD.SMOOTHGRAD.SIGMA", "5.0", "MODEL.SALIENCY_HEAD.SMOOTHGRAD.NUM_SAMPLES", "2")
+        noise = (
+            "MODEL.SALIENCY_HEAD.SMOOTHGRAD.SIGMA",
+            "5.0",
+            "MODEL.SALIENCY_HEAD.SMOOTHGRAD.NUM_SAMPLES",
+            "2",
+        )
         run = tool("--input", SCENE, "--output", "out", "--max-instances", "1", "--opts", *noise)
         (record,) = run.results["detections"]
         assert record["num_matched"] == 0 and min(record["peaks"]) > 0
@@ -125,16 +168,34 @@ class TestDetections:
 
     def test_seed(self, tool):
         few = ("--max-instances", "1", "--opts", "MODEL.SALIENCY_HEAD.SMOOTHGRAD.NUM_SAMPLES", "2")
-        runs = [tool("--input", SCENE, "--output", "out", "--seed", s, *few).results["detections"] for s in (3, 4, 3)]
+        runs = [
+            tool("--input", SCENE, "--output", "out", "--seed", s, *few).results["detections"]
+            for s in (3, 4, 3)
+        ]
         assert runs[0] == runs[2] != runs[1]
 
 
 class TestSeveralMethods:
     def test_the_same_detections_with_each(self, tool):
-        run = tool("--input", SCENE, "--output", "out", "--method", "Gradient", "ODAM", "Gradient", *FAST[2:])
+        run = tool(
+            "--input",
+            SCENE,
+            "--output",
+            "out",
+            "--method",
+            "Gradient",
+            "ODAM",
+            "Gradient",
+            *FAST[2:],
+        )
         first, second = run.results["detections"]
-        assert (first["method"], second["method"]) == ("Gradient", "ODAM") and first["box"] == second["box"]
-        shapes = [load_maps(run.folder / d["maps"]).pred_saliency.maps[0].shape for d in self.detections(run)]
+        assert (first["method"], second["method"]) == ("Gradient", "ODAM") and first[
+            "box"
+        ] == second["box"]
+        shapes = [
+            load_maps(run.folder / d["maps"]).pred_saliency.maps[0].shape
+            for d in self.detections(run)
+        ]
         assert shapes[0][-1] > shapes[1][-1]  # pixels; cells of a feature level
 
     def detections(self, run):
@@ -147,7 +208,9 @@ class TestSeveralMethods:
         assert len(calls.sizes) == 2 and both[0] == alone[0] and both[1]["method"] == "Gradient"
 
     def test_a_method_that_does_not_fit_the_model_costs_its_maps_only(self, tool):
-        run = tool("--input", SCENE, "--output", "out", "--max-instances", "1", "--method", "CAM", "ODAM")
+        run = tool(
+            "--input", SCENE, "--output", "out", "--max-instances", "1", "--method", "CAM", "ODAM"
+        )
         assert run.status == 1 and [d["method"] for d in run.results["detections"]] == ["ODAM"]
         assert run.errors[0]["methods"] == ["CAM"]
 
@@ -159,19 +222,26 @@ class TestFailures:
             half.write(file.read(4000))
         with open("notes.txt", "w") as file:
             file.write("no image")
-        run = tool("--input", "missing.jpg", "half.jpg", "notes.txt", "good.jpg", "--output", "out", *FAST)
+        run = tool(
+            "--input", "missing.jpg", "half.jpg", "notes.txt", "good.jpg", "--output", "out", *FAST
+        )
         assert run.status == 1 and [image["name"] for image in run.results["images"]] == ["good"]
         assert {e["name"]: e["error"].split("'")[2].strip()[:12] for e in run.errors} == {
             "missing": "does not exi",
             "half": "is damaged o",
             "notes": "is not an im",
         }
-        assert "Traceback" not in run.out + run.err and "3 of 4 images failed: see out/errors.json" in run.err
+        assert (
+            "Traceback" not in run.out + run.err
+            and "3 of 4 images failed: see out/errors.json" in run.err
+        )
 
     def test_out_of_memory_and_bugs_of_a_model_cost_one_image(self, tool, scene, calls):
         for name in "abc":
             scene.save(f"{name}.png")
-        calls.errors[0] = RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate\nmemory")
+        calls.errors[0] = RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate\nmemory"
+        )
         calls.errors[1] = KeyError("nope")
         run = tool("--input", "*.png", "--output", "out", *FAST)
         assert run.status == 1 and [image["name"] for image in run.results["images"]] == ["c"]
@@ -182,26 +252,53 @@ class TestFailures:
         "args, message",
         [
             (["--input", "nope.jpg"], "'nope.jpg' does not exist: check the path."),
-            (["--input", "nope.jpg", "no.png"], "None of the 2 input files exists, 'nope.jpg' for one"),
+            (
+                ["--input", "nope.jpg", "no.png"],
+                "None of the 2 input files exists, 'nope.jpg' for one",
+            ),
             (["--input", "*.webp"], "No image matches '*.webp': check the pattern."),
             (["--input", "empty"], "Folder 'empty' has no images directly inside"),
-            (["--input", "text.jpg"], "'text.jpg' is not an image that can be read: save it as JPEG or PNG."),
-            (["--input", "text.jpg", "nope.jpg"], "None of the 2 images can be read. The first: 'text.jpg' is not"),
-            (["--output", "text.jpg/out"], "Cannot write to 'text.jpg/out' (Not a directory): choose another output"),
+            (
+                ["--input", "text.jpg"],
+                "'text.jpg' is not an image that can be read: save it as JPEG or PNG.",
+            ),
+            (
+                ["--input", "text.jpg", "nope.jpg"],
+                "None of the 2 images can be read. The first: 'text.jpg' is not",
+            ),
+            (
+                ["--output", "text.jpg/out"],
+                "Cannot write to 'text.jpg/out' (Not a directory): choose another output",
+            ),
             (["--method", "GradCamel"], "There is no saliency method 'GradCamel'; choose one of "),
             (["--opts", "MODEL.NOPE", "1"], "--opts: Non-existent key: MODEL.NOPE."),
             (["--opts", "MODEL.WEIGHTS"], "--opts takes pairs of KEY VALUE, got 1 words"),
-            (["--opts", "MODEL.WEIGHTS", "no.pth"], "The weights 'no.pth' do not exist. Name a checkpoint with --opts"),
-            (["--opts", "MODEL.WEIGHTS", "text.jpg"], "The weights 'text.jpg' are damaged, no checkpoint, or"),
+            (
+                ["--opts", "MODEL.WEIGHTS", "no.pth"],
+                "The weights 'no.pth' do not exist. Name a checkpoint with --opts",
+            ),
+            (
+                ["--opts", "MODEL.WEIGHTS", "text.jpg"],
+                "The weights 'text.jpg' are damaged, no checkpoint, or",
+            ),
             (
                 ["--opts", "MODEL.WEIGHTS", str(ROOT / "demo/weights/retinanet_planted.pth")],
                 "do not fit this model: they lack",
             ),
-            (["--opts", "MODEL.META_ARCHITECTURE", "Nope"], "KeyError: \"No object named 'Nope' found"),
+            (
+                ["--opts", "MODEL.META_ARCHITECTURE", "Nope"],
+                "KeyError: \"No object named 'Nope' found",
+            ),
             (["--opts", "MODEL.DEVICE", "gpu"], "No model can be built from the config"),
-            (["--config-file", "nope.yaml"], "There is no config 'nope.yaml', neither as a file nor in"),
+            (
+                ["--config-file", "nope.yaml"],
+                "There is no config 'nope.yaml', neither as a file nor in",
+            ),
             (["--config-file", "text.jpg"], "The config 'text.jpg' does not fit"),
-            (["--config-file", "COCO-Detection/fcos_R_50_FPN_1x.py", "--opts", "model.x=1"], "has no key 'model.x'"),
+            (
+                ["--config-file", "COCO-Detection/fcos_R_50_FPN_1x.py", "--opts", "model.x=1"],
+                "has no key 'model.x'",
+            ),
         ],
     )
     def test_one_line_that_says_what_to_do(self, tool, tmp_path, args, message):
@@ -212,7 +309,9 @@ class TestFailures:
         assert run.status == 2 and message in run.err and run.err.startswith("explain_net: ")
         assert run.err.count("\n") == 1 and not run.folder.exists()
 
-    @pytest.mark.parametrize("args", [("--score-thresh", "nan"), ("--max-instances", "-1"), ("--seed", 2**64)])
+    @pytest.mark.parametrize(
+        "args", [("--score-thresh", "nan"), ("--max-instances", "-1"), ("--seed", 2**64)]
+    )
     def test_numbers_out_of_range(self, tool, args):
         run = tool("--input", SCENE, "--output", "out", *args)
         assert run.status == 2 and f"argument {args[0]}: invalid" in run.err
@@ -226,8 +325,17 @@ class TestResume:
         calls.errors[1] = KeyboardInterrupt()
         stopped = tool(*command)
         assert stopped.status == 130 and "give the same command again" in stopped.err
-        assert tool(*command).status == 0 and calls.sizes == [(200, 200), (200, 201), (200, 201), (200, 202)]
+        assert tool(*command).status == 0 and calls.sizes == [
+            (200, 200),
+            (200, 201),
+            (200, 201),
+            (200, 202),
+        ]
         again = tool(*command, "--opts", "MODEL.DEVICE", "cuda", "OUTPUT_DIR", "elsewhere")
-        assert len(calls.sizes) == 4 and len(again.results["images"]) == 3 and "3 of 3 images were done" in again.out
+        assert (
+            len(calls.sizes) == 4
+            and len(again.results["images"]) == 3
+            and "3 of 3 images were done" in again.out
+        )
         tool(*command, "--class-target", "logit")
         assert len(calls.sizes) == 7

@@ -20,12 +20,20 @@ from tests.conftest import ROOT
 
 NUM_SCENES = 4
 FAST = ("--method", "ODAM", "--max-instances", "1")
-METRICS = ("--opts", "TEST.SALIENCY.METRICS", "['pointing_game','deletion_insertion']", "TEST.SALIENCY.NUM_STEPS", "3")
+METRICS = (
+    "--opts",
+    "TEST.SALIENCY.METRICS",
+    "['pointing_game','deletion_insertion']",
+    "TEST.SALIENCY.NUM_STEPS",
+    "3",
+)
 
 
 @pytest.fixture(autouse=True)
 def scenes(tmp_path, monkeypatch):
-    """planted_val has four scenes, here and in processes that are started; the list of their records."""
+    """
+    planted_val has four scenes, here and in processes that are started; the list of their records.
+    """
     monkeypatch.setenv("D2_SALIENCY_CACHE", str(tmp_path / "cache"))
     folder = cache_dir() / "planted_val"
     folder.mkdir(parents=True)
@@ -62,17 +70,29 @@ def test_several_methods_are_compared_on_the_same_detections(tool):
     run = tool("--eval-only", "--output", "out", "--num-images", "2", *methods, *METRICS)
     text = (run.folder / "inference" / "planted_val" / "comparison.md").read_text()
     assert "2 detections that all methods explained" in text and "| difference from ODAM |" in text
-    means = {m: results(run.folder, m)["metrics"]["pointing_game"]["energy"]["mean"] for m in ("ODAM", "GradCAM")}
-    rows = [line for line in text.split("## pointing_game\n")[1].splitlines() if line.startswith("| GradCAM")]
+    means = {
+        m: results(run.folder, m)["metrics"]["pointing_game"]["energy"]["mean"]
+        for m in ("ODAM", "GradCAM")
+    }
+    rows = [
+        line
+        for line in text.split("## pointing_game\n")[1].splitlines()
+        if line.startswith("| GradCAM")
+    ]
     row = rows[1]  # of differences
-    assert float(row.split("|")[3].split("[")[0]) == pytest.approx(means["GradCAM"] - means["ODAM"], rel=1e-2)
+    assert float(row.split("|")[3].split("[")[0]) == pytest.approx(
+        means["GradCAM"] - means["ODAM"], rel=1e-2
+    )
 
 
 def test_one_image_that_fails_does_not_cost_the_others(tool, scenes):
     os.remove(scenes[1]["file_name"])
     run = tool("--eval-only", "--num-images", "2", "--output", "out", *FAST, *METRICS)
     assert run.status == 1 and "does not exist" in run.out and "Traceback" not in run.out + run.err
-    assert results(run.folder)["counts"]["failed"] == 1 and results(run.folder)["counts"]["detections"] == 1
+    assert (
+        results(run.folder)["counts"]["failed"] == 1
+        and results(run.folder)["counts"]["detections"] == 1
+    )
 
 
 @pytest.mark.parametrize(
@@ -80,8 +100,14 @@ def test_one_image_that_fails_does_not_cost_the_others(tool, scenes):
     [
         (["--opts", "DATASETS.TEST", "('planted_vla',)"], "There is no data set 'planted_vla'"),
         (["--opts", "DATASETS.TEST", "()"], "DATASETS.TEST names no data set"),
-        (["--opts", "TEST.SALIENCY.METRICS", "['deletion']"], "There is no metric 'deletion'; choose among"),
-        (["--opts", "TEST.SALIENCY.NUM_STEPS", "0"], "TEST.SALIENCY.NUM_STEPS is 0; it is at least 1."),
+        (
+            ["--opts", "TEST.SALIENCY.METRICS", "['deletion']"],
+            "There is no metric 'deletion'; choose among",
+        ),
+        (
+            ["--opts", "TEST.SALIENCY.NUM_STEPS", "0"],
+            "TEST.SALIENCY.NUM_STEPS is 0; it is at least 1.",
+        ),
         (["--opts", "TEST.SALIENCY.NOPE", "0"], "Non-existent key: TEST.SALIENCY.NOPE"),
         (["--num-images", "-1"], "--num-images is -1; it is at least 0, which means all."),
         (["--num-gpus", "99"], "On CPUs, start the tool with torchrun --nproc-per-node N."),
@@ -101,23 +127,38 @@ def test_data_sets_of_both_kinds_of_config():
 
 def test_references_tell_what_a_metric_is_worth(monkeypatch, tmp_path, capsys):
     monkeypatch.syspath_prepend(ROOT / "tools")
-    spec = importlib.util.spec_from_file_location("compare_methods", ROOT / "tools" / "compare_methods.py")
+    spec = importlib.util.spec_from_file_location(
+        "compare_methods", ROOT / "tools" / "compare_methods.py"
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     metrics = "['cause_energy','pointing_game']"
-    words = ["--references", "--max-instances", "1", "--output", str(tmp_path / "out"), "--method", "ODAM"]
+    words = [
+        "--references",
+        "--max-instances",
+        "1",
+        "--output",
+        str(tmp_path / "out"),
+        "--method",
+        "ODAM",
+    ]
     words += ["--class-targets", "score", "logit", "--opts", "TEST.SALIENCY.METRICS", metrics]
     monkeypatch.setattr(sys, "argv", ["compare_methods.py", *words])
     setup_logger.cache_clear()
     assert module.main() == 0
     folders = {"ODAM", "ODAM_logit", "TrueCause", "InvertedCause", "Random"}
     assert {p.parent.name for p in (tmp_path / "out").glob("*/metrics.json")} == folders
-    numbers = {f: json.loads((tmp_path / "out" / f / "metrics.json").read_text())["metrics"] for f in folders}
+    numbers = {
+        f: json.loads((tmp_path / "out" / f / "metrics.json").read_text())["metrics"]
+        for f in folders
+    }
     chance = {f: numbers[f]["cause_energy"]["times_chance"]["mean"] for f in folders}
     assert chance["TrueCause"] > max(chance["ODAM"], 10) and chance["InvertedCause"] < 0.1
     assert chance["Random"] == pytest.approx(1, abs=0.15)
     shares = {f: numbers[f]["cause_energy"]["own_share"]["mean"] for f in folders}
-    assert shares["TrueCause"] > 0.95 > 0.55 > shares["Random"] > 0.45 > 0.2 > shares["InvertedCause"]
+    assert (
+        shares["TrueCause"] > 0.95 > 0.55 > shares["Random"] > 0.45 > 0.2 > shares["InvertedCause"]
+    )
     assert numbers["TrueCause"]["pointing_game"]["hit"]["mean"] == 1
 
 
@@ -128,13 +169,27 @@ class Ranks:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = str(free.getsockname()[1])
-        command = [sys.executable, str(ROOT / "tools" / "explain_net.py"), "--eval-only", "--output", "two"]
+        command = [
+            sys.executable,
+            str(ROOT / "tools" / "explain_net.py"),
+            "--eval-only",
+            "--output",
+            "two",
+        ]
         self.processes = []
         for rank in range(2):
-            env = {**os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+            env = {
+                **os.environ,
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": "2",
+                "OMP_NUM_THREADS": "1",
+            }
             env.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
             output = open(folder / f"log_{rank}.txt", "w")
-            process = subprocess.Popen([*command, *FAST, *METRICS], env=env, stdout=output, stderr=output, cwd=folder)
+            process = subprocess.Popen(
+                [*command, *FAST, *METRICS], env=env, stdout=output, stderr=output, cwd=folder
+            )
             self.processes.append(process)
 
     def wait(self):
@@ -159,10 +214,15 @@ def test_two_ranks_one_of_them_killed_end_with_the_numbers_of_one(tool, tmp_path
     ranks.processes[1].kill()
     assert ranks.wait() == [2, -signal.SIGKILL]
     message = (tmp_path / "log_0.txt").read_text().splitlines()[-1]
-    assert message.startswith("explain_net: Another process of this run died: give the same command again to go on;")
+    assert message.startswith(
+        "explain_net: Another process of this run died: give the same command again to go on;"
+    )
     done = {path: path.stat().st_mtime_ns for path in records.glob("[!.]*.json")}
     assert 0 < len(done) < NUM_SCENES and not (records.parent / "metrics.json").exists()
     assert Ranks(tmp_path).wait() == [0, 0]
-    assert f"{len(done)} of {NUM_SCENES} images were done already" in (tmp_path / "log_0.txt").read_text()
+    assert (
+        f"{len(done)} of {NUM_SCENES} images were done already"
+        in (tmp_path / "log_0.txt").read_text()
+    )
     assert all(path.stat().st_mtime_ns == written for path, written in done.items())
     assert results(tmp_path / "two") == single

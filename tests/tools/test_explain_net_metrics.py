@@ -11,7 +11,8 @@ from tests.conftest import ROOT
 SCENE = ROOT / "demo" / "images" / "planted_0007.png"
 COMMAND = ("--input", SCENE, "--output", "out", "--method", "DRISE", "--max-instances", "1")
 DRISE = "MODEL.SALIENCY_HEAD.DRISE."
-# Few masks that hide little: a map that shows most of the picture, so that the detection does not go.
+# Few masks that hide little: a map that shows most of the picture, so that the detection does not
+# go.
 FEW_MASKS = ("--opts", "INPUT.MIN_SIZE_TEST", "0", f"{DRISE}NUM_MASKS", "5", f"{DRISE}P", "0.9")
 FEW_MASKS += (f"{DRISE}ESTIMATOR", "mean")
 
@@ -23,7 +24,10 @@ def test_average_drop_of_the_stock_detector_in_the_explained_picture(tool, stock
     image = torch.as_tensor(read_image(SCENE).transpose(2, 0, 1).copy()).float()
     shown = image * (saliency.resize(*image.shape[-2:])[0, 0] / saliency.peaks[0, 0])
     with torch.no_grad():
-        before, after = (stock_detector("faster_rcnn_planted")([{"image": x}])[0]["instances"] for x in (image, shown))
+        before, after = (
+            stock_detector("faster_rcnn_planted")([{"image": x}])[0]["instances"]
+            for x in (image, shown)
+        )
     assert record["score"] == before.scores[0].item()
     again = (after.pred_classes == before.pred_classes[0]) & (overlap(after, before) > 0.5)
     scores = after.scores[again].tolist()
@@ -43,11 +47,22 @@ def overlap(instances, reference):
 @pytest.mark.parametrize(
     "args, message",
     [
-        (["--metrics", "pointing_game"], "Metric pointing_game needs annotated images: use --eval-only, or choose"),
+        (
+            ["--metrics", "pointing_game"],
+            "Metric pointing_game needs annotated images: use --eval-only, or choose",
+        ),
         (["--metrics", "drop"], "There is no metric 'drop'; choose among average_drop"),
-        (["--metrics", "--target-box", "1,2,30,40", "--target-class", "0"], "--metrics judges the maps of detections"),
+        (
+            ["--metrics", "--target-box", "1,2,30,40", "--target-class", "0"],
+            "--metrics judges the maps of detections",
+        ),
     ],
 )
 def test_one_line_that_says_what_to_do(tool, args, message):
     run = tool(*COMMAND, *args, *FEW_MASKS)
-    assert run.status == 2 and message in run.err and run.err.count("\n") == 1 and not run.folder.exists()
+    assert (
+        run.status == 2
+        and message in run.err
+        and run.err.count("\n") == 1
+        and not run.folder.exists()
+    )

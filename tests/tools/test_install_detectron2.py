@@ -1,4 +1,6 @@
-"""tools/install_detectron2.py and the recipe of the pure-Python build. Nothing here uses the network."""
+"""
+tools/install_detectron2.py and the recipe of the pure-Python build. Nothing here uses the network.
+"""
 
 import importlib.util
 import os
@@ -18,7 +20,9 @@ PROJECTS = ("PointRend/point_rend", "DeepLab/deeplab", "Panoptic-DeepLab/panopti
 def script(monkeypatch):
     """The module tools/install_detectron2.py; tools/ is not a package."""
     monkeypatch.syspath_prepend(str(TOOLS))
-    spec = importlib.util.spec_from_file_location("install_detectron2", TOOLS / "install_detectron2.py")
+    spec = importlib.util.spec_from_file_location(
+        "install_detectron2", TOOLS / "install_detectron2.py"
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -31,7 +35,10 @@ def recipe(script):
 
 @pytest.fixture
 def source(recipe, tmp_path):
-    """A tiny tree laid out as the sdist: every file of the recipe says what its patches look for, no more."""
+    """
+    A tiny tree laid out as the sdist: every file of the recipe says what its patches look for, no
+    more.
+    """
     root = tmp_path / "source"
     for name, old, _ in recipe.PATCHES:
         path = root / "detectron2" / name
@@ -48,7 +55,9 @@ def source(recipe, tmp_path):
 
 @pytest.fixture
 def environment(script, monkeypatch):
-    """What the script sees instead of the real environment: its state, and what pip was asked to do."""
+    """
+    What the script sees instead of the real environment: its state, and what pip was asked to do.
+    """
 
     class Environment:
         def __init__(self):
@@ -164,7 +173,10 @@ class TestDownload:
     def test_settings_of_pip(self, script, monkeypatch):
         answer = ":env:.cert='/env.pem'\nglobal.cert='/file.pem'\nglobal.index-url='https://a.example/simple'"
         monkeypatch.setattr(script, "ask_pip", lambda *args: answer)
-        assert script.pip_settings() == {"cert": "/env.pem", "index-url": "https://a.example/simple"}
+        assert script.pip_settings() == {
+            "cert": "/env.pem",
+            "index-url": "https://a.example/simple",
+        }
 
 
 class TestPureBuild:
@@ -179,18 +191,24 @@ class TestPureBuild:
         with zipfile.ZipFile(wheel) as archive:
             names = set(archive.namelist())
             assert archive.read("detectron2/__init__.py").decode() == '__version__ = "0.6+pure"'
-            assert b"Requires-Dist: fvcore" in archive.read("detectron2-0.6+pure.dist-info/METADATA")
+            assert b"Requires-Dist: fvcore" in archive.read(
+                "detectron2-0.6+pure.dist-info/METADATA"
+            )
             record = archive.read("detectron2-0.6+pure.dist-info/RECORD").decode().splitlines()
         assert {row.split(",")[0] for row in record} == names
         assert {"detectron2/_C.py", "detectron2/model_zoo/base.yaml"} <= names
         assert "detectron2/projects/point_rend/__init__.py" in names
         assert "detectron2/unused.cpp" not in names
 
-        monkeypatch.setattr(script, "fetch_sdist", lambda cache: pytest.fail("the cached wheel must do"))
+        monkeypatch.setattr(
+            script, "fetch_sdist", lambda cache: pytest.fail("the cached wheel must do")
+        )
         assert script.pure_wheel(cache) == wheel
         wheel.unlink()
         monkeypatch.undo()
-        recipe.write_wheel(recipe.make_package(source, tmp_path / "detectron2"), source / "LICENSE", wheel)
+        recipe.write_wheel(
+            recipe.make_package(source, tmp_path / "detectron2"), source / "LICENSE", wheel
+        )
         assert wheel.read_bytes() == first
 
     def test_every_patch_is_applied(self, recipe, source, tmp_path):
@@ -233,7 +251,9 @@ class TestStub:
         assert stub.has_cuda() is False
 
     def test_operator_names_itself_and_the_way_out(self, stub):
-        operator = stub.deform_conv_forward  # looking it up is what Detectron2 does at import: no error
+        operator = (
+            stub.deform_conv_forward
+        )  # looking it up is what Detectron2 does at import: no error
         with pytest.raises(RuntimeError, match="deform_conv_forward.*official build"):
             operator(1, x=2)
 

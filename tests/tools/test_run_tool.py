@@ -20,7 +20,11 @@ def raising(error):
     [
         (ValueError("no\n  such file"), 2, "a_tool: no such file\n"),
         (OutputError("disk full"), 2, "a_tool: disk full\n"),
-        (KeyboardInterrupt(), 130, "a_tool: stopped; give the same command again to go on from here.\n"),
+        (
+            KeyboardInterrupt(),
+            130,
+            "a_tool: stopped; give the same command again to go on from here.\n",
+        ),
     ],
 )
 def test_one_line_and_a_status(capsys, error, status, said):

@@ -25,14 +25,18 @@ def make_instances(maps):
     instances.pred_boxes = Boxes(torch.tensor([[10.0, 20.0, 50.0, 40.0]] * len(maps)).view(-1, 4))
     instances.scores = torch.full((len(maps),), 0.97)
     instances.pred_classes = torch.zeros(len(maps), dtype=torch.int64)
-    instances.pred_saliency = SaliencyMaps(maps, torch.tensor([[0, 0, 80, 60]] * len(maps)), (60, 80))
+    instances.pred_saliency = SaliencyMaps(
+        maps, torch.tensor([[0, 0, 80, 60]] * len(maps)), (60, 80)
+    )
     instances.num_matched = torch.full((len(maps),), 13)
     return instances
 
 
 @pytest.fixture()
 def writer(tmp_path):
-    return ResultsWriter(tmp_path, run_info(f"explain {EVIL}", "A: 1", "ODSmoothGrad", 0, EVIL, num_samples=20))
+    return ResultsWriter(
+        tmp_path, run_info(f"explain {EVIL}", "A: 1", "ODSmoothGrad", 0, EVIL, num_samples=20)
+    )
 
 
 def add(writer, maps, name="x", file="photos/x.jpg", class_name="dog"):
@@ -78,11 +82,21 @@ class TestContent:
         assert data["seconds"] == {"ODSmoothGrad": 1.5} and data["mapSize"] == [60, 80]
         for key in ("picture", "thumbnail"):
             with Image.open(writer.output_dir / data[key]) as picture:
-                assert picture.size == (80, 60) and np.abs(np.asarray(picture).astype(int) - 128).max() < 3
-        assert (data["overview"][0]["class"], data["overview"][0]["box"]) == ("dog", [10, 20, 50, 40])
+                assert (
+                    picture.size == (80, 60)
+                    and np.abs(np.asarray(picture).astype(int) - 128).max() < 3
+                )
+        assert (data["overview"][0]["class"], data["overview"][0]["box"]) == (
+            "dog",
+            [10, 20, 50, 40],
+        )
         assert data["overview"][0]["flags"] == {"ODSmoothGrad": ["zero map: y_max"]}
         first, second = (detection["ODSmoothGrad"] for detection in data["detections"])
-        assert (first["num_matched"], first["num_samples"], first["flags"]) == (13, 20, ["zero map: y_max"])
+        assert (first["num_matched"], first["num_samples"], first["flags"]) == (
+            13,
+            20,
+            ["zero map: y_max"],
+        )
         assert second["maps"] is None and not second["explained"]
         strips = decode(first["maps"]).reshape(5, 60, 80)
         for k in range(5):
@@ -97,10 +111,15 @@ class TestContent:
         instances = make_instances([torch.ones(5, 60, 80)])
         mask = torch.zeros(1, 1, 60, 80)
         mask[..., :30, :] = 3.0
-        instances.pred_mask_saliency = SaliencyMaps(mask, torch.tensor([[0, 0, 80, 60]]), (60, 80), ("mask",))
+        instances.pred_mask_saliency = SaliencyMaps(
+            mask, torch.tensor([[0, 0, 80, 60]]), (60, 80), ("mask",)
+        )
         writer.add_image("x", "d", "photos/x.jpg", IMAGE, instances, ["dog"])
         text, (data,) = report(writer)
-        assert '"outputs": ["class", "x_min", "y_min", "x_max", "y_max", "mask"]' in text and "1&ndash;6 maps" in text
+        assert (
+            '"outputs": ["class", "x_min", "y_min", "x_max", "y_max", "mask"]' in text
+            and "1&ndash;6 maps" in text
+        )
         detection = data["detections"][0]["ODSmoothGrad"]
         assert detection["peaks"] == [1, 1, 1, 1, 1, 3]
         strips = decode(detection["maps"]).reshape(6, 60, 80)
@@ -125,7 +144,9 @@ class TestContent:
         apart = make_instances([torch.ones(5, 1, 1), torch.ones(5, 1, 1)])
         apart.pred_boxes.tensor[0] += 0.5  # the same detection; the other one is not
         apart.pred_boxes.tensor[1] += 5
-        other.add_image("x", "d", "photos/x.jpg", IMAGE, apart, ["dog"], 2.5, metrics=[{"deletion": 0.25}, {}])
+        other.add_image(
+            "x", "d", "photos/x.jpg", IMAGE, apart, ["dog"], 2.5, metrics=[{"deletion": 0.25}, {}]
+        )
         (data,) = report(writer, other)[1]
         assert [[*detection] for detection in data["detections"]] == [
             ["ODSmoothGrad", "ODAM"],
@@ -143,11 +164,17 @@ class TestContent:
         (folder / "report/pictures/x.jpg").rename(folder / "x/image.jpg")
         results["images"][0]["seconds"] = 1.5
         results["detections"][0].pop("metrics")
-        old = {"schema_version": 1, "run": results["runs"][0], **{k: results[k] for k in ("images", "detections")}}
+        old = {
+            "schema_version": 1,
+            "run": results["runs"][0],
+            **{k: results[k] for k in ("images", "detections")},
+        }
         (folder / "results.json").write_text(json.dumps(old))
         write_report(folder)
         data = read_script(folder / "report/data/x.js")
-        assert data["warnings"] == [] and data["detections"][0]["ODSmoothGrad"]["maps"].startswith("data:image/jpeg")
+        assert data["warnings"] == [] and data["detections"][0]["ODSmoothGrad"]["maps"].startswith(
+            "data:image/jpeg"
+        )
 
     def test_no_images_and_no_detections(self, writer):
         assert report(writer)[1] == []

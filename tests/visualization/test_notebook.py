@@ -18,7 +18,9 @@ def open_png(data):
 
 class TestShow:
     def test_panels_of_explained_detections_below_each_other(self):
-        instances = make_instances([torch.rand(5, 4, 4), torch.zeros(5, 0, 0), torch.rand(5, 4, 4)], 300, 300)
+        instances = make_instances(
+            [torch.rand(5, 4, 4), torch.zeros(5, 0, 0), torch.rand(5, 4, 4)], 300, 300
+        )
         figure = show(IMAGE, instances, ["dog", "cat", "hen"])
         panels = [draw_panel(IMAGE, instances, i, ["dog", "cat", "hen"]) for i in (0, 2)]
         assert np.array_equal(np.asarray(figure.image), np.concatenate(panels))
@@ -26,7 +28,10 @@ class TestShow:
 
     def test_at_most(self):
         instances = make_instances([torch.rand(5, 4, 4)] * 3, 300, 300)
-        assert show(IMAGE, instances, max_instances=2).image.height == 2 * show(IMAGE, instances[:1]).image.height
+        assert (
+            show(IMAGE, instances, max_instances=2).image.height
+            == 2 * show(IMAGE, instances[:1]).image.height
+        )
 
     def test_nothing_to_show(self):
         assert show(IMAGE, make_instances([torch.zeros(5, 0, 0)], 300, 300)) is None

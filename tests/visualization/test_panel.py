@@ -13,15 +13,24 @@ CYAN, WARNING = (0, 229, 255), (179, 60, 0)
 def make_instances(maps, height, width, box=(0.25, 0.25, 0.75, 0.75)):
     """Detections that all have the same box, given as shares of the image."""
     instances = Instances((height, width))
-    instances.pred_boxes = Boxes(torch.tensor([box] * len(maps)).view(-1, 4) * torch.tensor([width, height] * 2))
+    instances.pred_boxes = Boxes(
+        torch.tensor([box] * len(maps)).view(-1, 4) * torch.tensor([width, height] * 2)
+    )
     instances.scores = torch.full((len(maps),), 0.97)
     instances.pred_classes = torch.arange(len(maps))
-    instances.pred_saliency = SaliencyMaps(maps, torch.tensor([[0, 0, width, height]] * len(maps)), (height, width))
+    instances.pred_saliency = SaliencyMaps(
+        maps, torch.tensor([[0, 0, width, height]] * len(maps)), (height, width)
+    )
     return instances
 
 
 def draw(maps, height=300, width=300, **options):
-    return draw_panel(np.full((height, width, 3), 128, np.uint8), make_instances([maps], height, width), 0, **options)
+    return draw_panel(
+        np.full((height, width, 3), 128, np.uint8),
+        make_instances([maps], height, width),
+        0,
+        **options,
+    )
 
 
 def cells(panel):
@@ -44,7 +53,9 @@ class TestDrawPanel:
             else:  # the 300 pixels of the picture begin below 8 pixels of margin and 22 of text
                 expected = {2: (75, None), 3: (None, 105), 4: (225, None), 5: (None, 255)}[k]
                 for values, at in zip((xs, ys), expected):
-                    assert (np.ptp(values) > 100) if at is None else (np.abs(values - at) <= 2).all()
+                    assert (
+                        (np.ptp(values) > 100) if at is None else (np.abs(values - at) <= 2).all()
+                    )
 
     def test_maps_are_where_they_belong(self):
         maps = torch.zeros(5, 300, 300)
@@ -58,8 +69,12 @@ class TestDrawPanel:
         instances = make_instances([torch.zeros(5, 300, 300)], 300, 300)
         mask = torch.zeros(1, 1, 300, 300)
         mask[..., 40:60, 250:] = 1e-6
-        instances.pred_mask_saliency = SaliencyMaps(mask, torch.tensor([[0, 0, 300, 300]]), (300, 300), ("mask",))
-        columns = np.split(draw_panel(np.full((300, 300, 3), 128, np.uint8), instances, 0)[:, 8:], 7, axis=1)
+        instances.pred_mask_saliency = SaliencyMaps(
+            mask, torch.tensor([[0, 0, 300, 300]]), (300, 300), ("mask",)
+        )
+        columns = np.split(
+            draw_panel(np.full((300, 300, 3), 128, np.uint8), instances, 0)[:, 8:], 7, axis=1
+        )
         assert [count(cell, WARNING) > 500 for cell in columns] == [False, *[True] * 5, False]
         red_minus_blue = columns[6][30:330, 280].astype(int) @ [1, 0, -1]
         assert np.abs(np.flatnonzero(red_minus_blue > 100).mean() - 49.5) < 1
@@ -75,8 +90,13 @@ class TestDrawPanel:
         instances = make_instances([torch.ones(5, 1, 1)] * 3, 300, 300)
         instances.num_matched = torch.tensor([10, 9, 0])
         image = np.full((300, 300, 3), 128, np.uint8)
-        inked = [count(draw_panel(image, instances, i, num_samples=20)[330:], WARNING) for i in range(3)]
-        assert inked[0] == 0 < min(inked[1:]) and count(draw_panel(image, instances, 1)[330:], WARNING) == 0
+        inked = [
+            count(draw_panel(image, instances, i, num_samples=20)[330:], WARNING) for i in range(3)
+        ]
+        assert (
+            inked[0] == 0 < min(inked[1:])
+            and count(draw_panel(image, instances, 1)[330:], WARNING) == 0
+        )
 
     def test_detection_without_maps(self):
         marked = [count(cell, WARNING) for cell in cells(draw(torch.zeros(5, 0, 0)))]
@@ -92,13 +112,17 @@ class TestDrawPanel:
         assert panel[40, 20].tolist() == [0, 0, 255]
 
     @pytest.mark.parametrize(
-        "height, width", [(1, 1), (3000, 4000), (20, 1000), (1000, 20), (2, 5000), (5000, 2)], ids=str
+        "height, width",
+        [(1, 1), (3000, 4000), (20, 1000), (1000, 20), (2, 5000), (5000, 2)],
+        ids=str,
     )
     def test_any_size(self, height, width):
         panel = draw(torch.rand(5, 6, 8), height, width)
         assert panel.shape[0] < 500 and 1200 < panel.shape[1] < 2300
 
-    @pytest.mark.parametrize("box", [(0.0, 0.0, 1.0, 1.0), (0.5, 0.5, 0.5, 0.5), (-0.5, -0.5, 2.0, 2.0)])
+    @pytest.mark.parametrize(
+        "box", [(0.0, 0.0, 1.0, 1.0), (0.5, 0.5, 0.5, 0.5), (-0.5, -0.5, 2.0, 2.0)]
+    )
     def test_any_box(self, box):
         image = np.zeros((40, 30, 3), np.uint8)
         draw_panel(image, make_instances([torch.rand(5, 6, 8)], 40, 30, box), 0)
@@ -109,13 +133,20 @@ class TestDrawPanel:
 
     def test_image_of_another_size(self):
         with pytest.raises(ValueError, match="do not fit"):
-            draw_panel(np.zeros((4, 5, 3), np.uint8), make_instances([torch.ones(5, 1, 1)], 5, 4), 0)
+            draw_panel(
+                np.zeros((4, 5, 3), np.uint8), make_instances([torch.ones(5, 1, 1)], 5, 4), 0
+            )
 
 
 def test_save_panels(tmp_path):
-    instances = make_instances([torch.ones(5, 1, 1), torch.zeros(5, 0, 0), torch.ones(5, 1, 1)], 30, 30)
+    instances = make_instances(
+        [torch.ones(5, 1, 1), torch.zeros(5, 0, 0), torch.ones(5, 1, 1)], 30, 30
+    )
     save_panels(tmp_path / "x", np.zeros((30, 30, 3), np.uint8), instances, ["../a b", "b"])
-    assert sorted(path.name for path in (tmp_path / "x").iterdir()) == ["0_a_b.png", "2_class_2.png"]
+    assert sorted(path.name for path in (tmp_path / "x").iterdir()) == [
+        "0_a_b.png",
+        "2_class_2.png",
+    ]
     with Image.open(tmp_path / "x" / "0_a_b.png") as panel:
         assert panel.width > 6 * 256
     save_panels(tmp_path / "x", np.zeros((30, 30, 3), np.uint8), instances[2:])

@@ -19,13 +19,18 @@ BETTER = {
     "deletion_insertion.insertion": "higher",
     "average_drop.drop": "lower",
 }
-VALUES = (0.125, 0.5, 30.0), (0.25, 0.75, float("nan"))  # of the two methods, for the second detection
+VALUES = (
+    (0.125, 0.5, 30.0),
+    (0.25, 0.75, float("nan")),
+)  # of the two methods, for the second detection
 
 
 def detections(peaks, classes=(0, 1)):
-    """Two detections; map k of the second is bright in the k-th fifth of the picture from the left."""
+    """Two detections; map k of the second is bright in the k-th fifth from the left."""
     instances = Instances((HEIGHT, WIDTH))
-    instances.pred_boxes = Boxes(torch.tensor([[10.0, 20.0, 60.0, 90.0], [90.0, 40.0, 122.0, 64.0]]))
+    instances.pred_boxes = Boxes(
+        torch.tensor([[10.0, 20.0, 60.0, 90.0], [90.0, 40.0, 122.0, 64.0]])
+    )
     instances.scores = torch.tensor([0.95, 0.6])
     instances.pred_classes = torch.tensor(classes)
     maps = torch.zeros(2, 5, HEIGHT, WIDTH)
@@ -44,12 +49,16 @@ def folder(tmp_path_factory):
     image = np.full((HEIGHT, WIDTH, 3), 90, np.uint8)
     names = ["dog", EVIL, "cat"]
     writers = [
-        ResultsWriter(tmp_path, run_info(f"explain_net.py {EVIL}", "A: 1", *options, metrics=BETTER))
+        ResultsWriter(
+            tmp_path, run_info(f"explain_net.py {EVIL}", "A: 1", *options, metrics=BETTER)
+        )
         for options in (("ODSmoothGrad", 0, "", 20), ("ODAM", 0))
     ]
     for peak, values, writer in zip((1.0, 3.0), VALUES, writers):
         metrics = [{}, dict(zip(BETTER, values))]
-        writer.add_image("a", "d", f"photos/{EVIL}.jpg", image, detections(peak), names, 1.5, metrics=metrics)
+        writer.add_image(
+            "a", "d", f"photos/{EVIL}.jpg", image, detections(peak), names, 1.5, metrics=metrics
+        )
         writer.add_image("b", "d", "photos/b.jpg", image, detections(peak, (2, 2)), names, 1.5)
     writers[1].add_error("c", f"{EVIL}.png", EVIL)
     finish_results(writers)
@@ -73,7 +82,8 @@ def bright_columns(page, canvas):
     """First and last column, as shares of the width, where a map on the stage is opaque."""
     return canvas.evaluate(
         """canvas => {
-            const {width, height} = canvas, row = canvas.getContext("2d").getImageData(0, height >> 1, width, 1).data;
+            const {width, height} = canvas, context = canvas.getContext("2d");
+           const row = context.getImageData(0, height >> 1, width, 1).data;
             const opaque = [...Array(width).keys()].filter(x => row[4 * x + 3] > 128);
             return [opaque[0] / width, (opaque[opaque.length - 1] + 1) / width];
         }"""
@@ -92,8 +102,13 @@ def test_click_on_the_second_detection_shows_its_five_maps(page):
         heat = page.locator("#stage canvas.heat")
         assert heat.count() == 2
         for canvas in heat.all():
-            assert np.abs(np.array(bright_columns(page, canvas)) - [k / 5, (k + 1) / 5]).max() < 0.02
-        assert page.locator("#stage .chosen").first.get_attribute("class") == f"box chosen {OUTPUTS[k]}"
+            assert (
+                np.abs(np.array(bright_columns(page, canvas)) - [k / 5, (k + 1) / 5]).max() < 0.02
+            )
+        assert (
+            page.locator("#stage .chosen").first.get_attribute("class")
+            == f"box chosen {OUTPUTS[k]}"
+        )
 
 
 def test_keyboard(page):
@@ -136,14 +151,21 @@ def test_zoom_shows_the_box_and_its_edge(page):
     page.keyboard.press("z")
     picture = page.locator("#stage .picture").first.bounding_box()
     box = page.locator("#stage .chosen").first.bounding_box()
-    assert box["width"] / picture["width"] == pytest.approx(1 / 1.8, abs=0.02)  # of the whole picture it is 0.2
+    assert box["width"] / picture["width"] == pytest.approx(
+        1 / 1.8, abs=0.02
+    )  # of the whole picture it is 0.2
     for start, length in (("x", "width"), ("y", "height")):
-        assert box[start] + box[length] / 2 == pytest.approx(picture[start] + picture[length] / 2, abs=2)
+        assert box[start] + box[length] / 2 == pytest.approx(
+            picture[start] + picture[length] / 2, abs=2
+        )
 
 
 def test_filters(page):
     def shown():
-        return [chip.split(" ")[0] for chip in page.locator("#grid .chips button:visible").all_text_contents()]
+        return [
+            chip.split(" ")[0]
+            for chip in page.locator("#grid .chips button:visible").all_text_contents()
+        ]
 
     assert len(shown()) == 4
     page.locator("#by-class").select_option("dog")
@@ -167,7 +189,10 @@ def test_filters(page):
 def test_zero_map_and_notes(page):
     page.locator("#grid .chips button").nth(0).click()
     page.locator("#maps canvas").nth(9).wait_for()
-    assert page.locator("#maps tr[data-method] button").nth(4).inner_text().split("\n")[-1] == "zero map"
+    assert (
+        page.locator("#maps tr[data-method] button").nth(4).inner_text().split("\n")[-1]
+        == "zero map"
+    )
     page.keyboard.press("5")
     assert page.locator("#stage .heat").count() == 0 and page.locator("#stage .zero").count() == 2
     assert "found again in 20 of 20 noise passes" in page.locator("#per-method").inner_text()
@@ -185,7 +210,10 @@ def test_metrics_of_the_methods_side_by_side(page):
         ["average drop"],
         ["drop ↓", "30", "not defined"],
     ]
-    assert page.locator("#metrics .best").all_inner_texts() == ["0.125", "0.75"]  # with one value, nothing is best
+    assert page.locator("#metrics .best").all_inner_texts() == [
+        "0.125",
+        "0.75",
+    ]  # with one value, nothing is best
     page.keyboard.press("ArrowLeft")  # on to a detection of which nothing was measured
     page.locator("#label", has_text="dog").wait_for()
     page.locator("#maps canvas").nth(9).wait_for()
@@ -208,7 +236,9 @@ def test_one_method_can_be_hidden(page):
 
 
 def test_hostile_names_do_nothing(page):
-    assert EVIL in page.locator("#grid").inner_text() and EVIL in page.locator("#errors").inner_text()
+    assert (
+        EVIL in page.locator("#grid").inner_text() and EVIL in page.locator("#errors").inner_text()
+    )
     open_second(page)
     assert page.evaluate("window.evil") is None
 
@@ -236,5 +266,7 @@ def test_missing_data_is_said(folder, browse, tmp_path):
     page = browse()
     page.goto((folder / "index.html").as_uri())
     page.evaluate("location.hash = '2/1'")
-    page.locator("#warnings", has_text="report/data/b.js is missing: make the report again").wait_for()
+    page.locator(
+        "#warnings", has_text="report/data/b.js is missing: make the report again"
+    ).wait_for()
     browse.troubles.clear()  # the browser logs the missing file

@@ -6,7 +6,13 @@ from detectron2.structures import Boxes, Instances
 
 from d2_saliency.structures import OUTPUTS, SaliencyMaps
 from d2_saliency.visualization import SaliencyVisualizer
-from d2_saliency.visualization.saliency_visualizer import COLOR_MAP, display_maps, edge_line, overlay, select
+from d2_saliency.visualization.saliency_visualizer import (
+    COLOR_MAP,
+    display_maps,
+    edge_line,
+    overlay,
+    select,
+)
 
 
 def make_instances(maps, image_size, box=(50.0, 100.0, 150.0, 200.0)):
@@ -90,14 +96,18 @@ class TestSaliencyVisualizer:
         instances = make_instances(torch.ones(1, 5, 2, 2), self.SIZE)
         instances.num_matched = torch.tensor([9])
         image = np.full((*self.SIZE, 3), 128, np.uint8)
-        picture = SaliencyVisualizer(image, Metadata(name="x")).draw_saliency(instances, 0, num_samples=20)
+        picture = SaliencyVisualizer(image, Metadata(name="x")).draw_saliency(
+            instances, 0, num_samples=20
+        )
         (text,) = [text.get_text() for text in picture.ax.texts]
         assert text == "class 0 97%: class\nfound again in 9 of 20 noise passes"
 
     @pytest.mark.parametrize("size", [(1, 1), (2, 3), (1, 500), (500, 1)])
     def test_tiny_pictures(self, size):
         instances = make_instances(torch.ones(1, 5, 2, 2), size)
-        picture = SaliencyVisualizer(np.zeros((*size, 3), np.uint8)).draw_saliency(instances, 0, "x_min")
+        picture = SaliencyVisualizer(np.zeros((*size, 3), np.uint8)).draw_saliency(
+            instances, 0, "x_min"
+        )
         assert picture.get_image().shape == (*size, 3)
 
     def test_map_on_a_picture_larger_than_maps_are_made(self, monkeypatch):
@@ -116,7 +126,9 @@ class TestSaliencyVisualizer:
         maps[0, 0, 200:250, 50:150], maps[1, 0, 200:250, 250:350] = 1e-9, 3.0
         instances = Instances.cat([make_instances(maps[i : i + 1], self.SIZE) for i in range(2)])
         image = np.full((*self.SIZE, 3), 128, np.uint8)
-        picture = SaliencyVisualizer(image, Metadata(name="x", thing_classes=["dog"])).draw_all_saliency(instances)
+        picture = SaliencyVisualizer(
+            image, Metadata(name="x", thing_classes=["dog"])
+        ).draw_all_saliency(instances)
         pixels = picture.get_image().astype(int)
         for x in (100, 300):  # each as bright as the other
             assert pixels[225, x, 0] - pixels[225, x, 2] > 100

@@ -1,4 +1,7 @@
-"""CAM maps of all detections beside pytorch-grad-cam and ODAM's published way: the calls, and whether maps agree."""
+"""
+CAM maps of all detections beside pytorch-grad-cam and ODAM's published way: the calls, and whether
+maps agree.
+"""
 
 from typing import Dict
 
@@ -7,7 +10,15 @@ import torch
 from .detector import Bench, Stopwatch, detect
 from .measure import Measure, agreement
 
-METHODS = ["GradCAM", "GradCAMPlusPlus", "SSGradCAM", "SSGradCAMPlusPlus", "ODAM", "HiResCAM", "LayerCAM"]
+METHODS = [
+    "GradCAM",
+    "GradCAMPlusPlus",
+    "SSGradCAM",
+    "SSGradCAMPlusPlus",
+    "ODAM",
+    "HiResCAM",
+    "LayerCAM",
+]
 
 
 def our_cam(bench: Bench, method: str, num_detections: int) -> Measure:
@@ -24,7 +35,9 @@ def our_cam(bench: Bench, method: str, num_detections: int) -> Measure:
 
 
 def our_maps(bench: Bench, method: str, num_detections: int, **options):
-    """The explained detections, best scores first, each with the pyramid level that its maps are of."""
+    """
+    The explained detections, best scores first, each with the pyramid level that its maps are of.
+    """
     model = bench.ours(method, num_detections, **options)
     with torch.no_grad():
         clean = model.run([bench.inputs])
@@ -35,7 +48,10 @@ def our_maps(bench: Bench, method: str, num_detections: int, **options):
 
 
 def grad_cam_agreement(bench: Bench) -> float:
-    """Spearman of our Grad-CAM and pytorch-grad-cam's: the class map of the best detection, cell by cell."""
+    """
+    Spearman of our Grad-CAM and pytorch-grad-cam's: the class map of the best detection, cell by
+    cell.
+    """
     from .peers import grad_cam_map
 
     found, levels = our_maps(bench, "GradCAM", 1)
@@ -43,7 +59,10 @@ def grad_cam_agreement(bench: Bench) -> float:
 
 
 def odam_agreement(bench: Bench) -> Dict[str, float]:
-    """Spearman of our ODAM and the published way, both without Gaussian, for the best detection's class and x_max."""
+    """
+    Spearman of our ODAM and the published way, both without Gaussian, for the best detection's
+    class and x_max.
+    """
     from .peers import odam_map, odam_outputs
 
     found, names = our_maps(bench, "ODAM", 1, smooth_sigma=0.0, coord_sign="positive")

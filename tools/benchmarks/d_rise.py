@@ -20,7 +20,10 @@ GRID, P, BATCH = 16, 0.5, 4
 
 
 class Scene(NamedTuple):
-    """The stock detector, its picture (H, W, 3), the same as its input, and what it finds there above 0.5."""
+    """
+    The stock detector, its picture (H, W, 3), the same as its input, and what it finds there above
+    0.5.
+    """
 
     stock: torch.nn.Module
     shown: np.ndarray
@@ -36,25 +39,41 @@ def build_scene(root, device: str) -> Scene:
     return Scene(stock, shown, inputs, found[found.scores > 0.5])
 
 
-def peer_call(scene: Scene, num_masks: int, masks: Optional[np.ndarray] = None) -> Callable[[], np.ndarray]:
+def peer_call(
+    scene: Scene, num_masks: int, masks: Optional[np.ndarray] = None
+) -> Callable[[], np.ndarray]:
     """xaitk-saliency's D-RISE of the class; with ``masks`` (N, H, W), those in place of its own."""
     from smqtk_detection import DetectImageObjects
     from smqtk_image_io import AxisAlignedBoundingBox
     from xaitk_saliency.impls.gen_detector_prop_sal.drise_scoring import DRISEScoring
     from xaitk_saliency.impls.gen_object_detector_blackbox_sal.drise import DRISEStack
-    from xaitk_saliency.impls.gen_object_detector_blackbox_sal.occlusion_based import PerturbationOcclusion
+    from xaitk_saliency.impls.gen_object_detector_blackbox_sal.occlusion_based import (
+        PerturbationOcclusion,
+    )
 
     class PeerDetector(DetectImageObjects):
-        """The model as the peer wants a detector: images (H, W, 3) in, boxes with a score for each class out."""
+        """
+        The model as the peer wants a detector: images (H, W, 3) in, boxes with a score for each
+        class out.
+        """
 
         def detect_objects(self, img_iter: Iterable[np.ndarray]) -> Iterable:
             for image in img_iter:
-                tensor = torch.from_numpy(image.transpose(2, 0, 1).copy()).to(scene.inputs["image"].device)
+                tensor = torch.from_numpy(image.transpose(2, 0, 1).copy()).to(
+                    scene.inputs["image"].device
+                )
                 found = detect(scene.stock, {"image": tensor})[0]["instances"].to("cpu")
-                values = zip(found.pred_boxes.tensor.numpy(), found.pred_classes.tolist(), found.scores.tolist())
+                values = zip(
+                    found.pred_boxes.tensor.numpy(),
+                    found.pred_classes.tolist(),
+                    found.scores.tolist(),
+                )
                 labels = range(scene.stock.num_classes)
                 yield [
-                    (AxisAlignedBoundingBox(box[:2], box[2:]), {k: s * (k == label) for k in labels})
+                    (
+                        AxisAlignedBoundingBox(box[:2], box[2:]),
+                        {k: s * (k == label) for k in labels},
+                    )
                     for box, label, s in values
                 ]
 
@@ -66,14 +85,23 @@ def peer_call(scene: Scene, num_masks: int, masks: Optional[np.ndarray] = None) 
     else:
         peer = PerturbationOcclusion(lambda image: masks, DRISEScoring())
     found = scene.found.to("cpu")
-    boxes, one_hot = found.pred_boxes.tensor.numpy(), np.eye(scene.stock.num_classes)[found.pred_classes.numpy()]
+    boxes, one_hot = (
+        found.pred_boxes.tensor.numpy(),
+        np.eye(scene.stock.num_classes)[found.pred_classes.numpy()],
+    )
     return lambda: peer(scene.shown, boxes, one_hot, PeerDetector(), found.scores.numpy())
 
 
 def our_model(scene: Scene, num_masks: int, raw_outputs: bool = True, **options) -> torch.nn.Module:
     model = explainable(scene.stock) if raw_outputs else as_generic(scene.stock)
     model.saliency_head = DRISE(
-        num_masks=num_masks, estimator="mean", score_thresh=0.5, grid_size=GRID, p=P, batch_size=BATCH, **options
+        num_masks=num_masks,
+        estimator="mean",
+        score_thresh=0.5,
+        grid_size=GRID,
+        p=P,
+        batch_size=BATCH,
+        **options,
     )
     return model
 
@@ -81,7 +109,9 @@ def our_model(scene: Scene, num_masks: int, raw_outputs: bool = True, **options)
 def rows(scene: Scene, num_masks: int, with_peer: bool) -> Dict[str, Measure]:
     """Seconds for one mask."""
     image = scene.inputs["image"]
-    calls: Dict[str, Callable] = {"stock forward, batches of 4": partial(_batched_forward, scene, num_masks)}
+    calls: Dict[str, Callable] = {
+        "stock forward, batches of 4": partial(_batched_forward, scene, num_masks)
+    }
     if with_peer:
         calls["xaitk-saliency"] = peer_call(scene, num_masks)
     for name, options in {
@@ -107,7 +137,10 @@ def _batched_forward(scene: Scene, num_masks: int) -> None:
 
 
 def map_agreement(scene: Scene, num_masks: int = 40) -> float:
-    """The smallest Spearman of class maps, ours and the peer's from the same masks and ``Instances`` alone."""
+    """
+    The smallest Spearman of class maps, ours and the peer's from the same masks and ``Instances``
+    alone.
+    """
     masks = grid_masks(*random_grids(num_masks, GRID, P, seed=0), scene.shown.shape[:2]).numpy()
     theirs = torch.from_numpy(np.asarray(peer_call(scene, num_masks, masks)()))
     ours = detect(our_model(scene, num_masks, raw_outputs=False), scene.inputs)[0]["instances"]
@@ -116,7 +149,10 @@ def map_agreement(scene: Scene, num_masks: int = 40) -> float:
 
 
 def extra_memory(num_masks: int) -> float:
-    """MB that explaining 10 objects of a trivial detector at 480 x 640 adds; to be run in a process of its own."""
+    """
+    MB that explaining 10 objects of a trivial detector at 480 x 640 adds; to be run in a process of
+    its own.
+    """
     boxes = torch.tensor([[20.0 + 60 * i, 40, 70 + 60 * i, 440] for i in range(10)])
 
     def find(images: List[np.ndarray]) -> List[Instances]:
@@ -124,7 +160,9 @@ def extra_memory(num_masks: int) -> float:
             Instances(
                 image.shape[:2],
                 pred_boxes=Boxes(boxes),
-                scores=torch.tensor([image[60:420:8, int(x0) : int(x1) : 8].mean() / 255 for x0, _, x1, _ in boxes]),
+                scores=torch.tensor(
+                    [image[60:420:8, int(x0) : int(x1) : 8].mean() / 255 for x0, _, x1, _ in boxes]
+                ),
                 pred_classes=torch.arange(len(boxes)),
             )
             for image in images

@@ -1,4 +1,7 @@
-"""A run over many images: what reading, writing and bookkeeping add to the explaining, and what two processes bring."""
+"""
+A run over many images: what reading, writing and bookkeeping add to the explaining, and what two
+processes bring.
+"""
 
 import os
 import subprocess
@@ -21,12 +24,16 @@ from d2_saliency.engine.run_info import run_info
 from .detector import Bench, Stopwatch
 
 
-def overhead(bench: Bench, method: str, num_images: int, max_instances: int, num_panels: int) -> Dict[str, float]:
+def overhead(
+    bench: Bench, method: str, num_images: int, max_instances: int, num_panels: int
+) -> Dict[str, float]:
     """
-    Seconds for an image of noise of the bench's size, as ``tools/explain_net.py`` makes a report of them.
+    Seconds for an image of noise of the bench's size, as ``tools/explain_net.py`` makes a report of
+    them.
 
     Returns:
-        dict: "stock", one plain inference, "explain", the explaining model, and "whole", all that the run took.
+        dict: "stock", one plain inference, "explain", the explaining model, and "whole", all that
+            the run took.
     """
     height, width = bench.inputs["image"].shape[-2:]
     cfg = bench.cfg.clone()
@@ -45,12 +52,16 @@ def overhead(bench: Bench, method: str, num_images: int, max_instances: int, num
     with tempfile.TemporaryDirectory() as folder:
         paths: List[Path] = []
         for i in range(num_images):
-            noise = np.random.default_rng(i).integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
+            noise = np.random.default_rng(i).integers(
+                0, 256, (height // 8, width // 8, 3), dtype=np.uint8
+            )
             paths.append(Path(folder) / f"{i}.jpg")
             Image.fromarray(noise).resize((width, height)).save(paths[-1])
         writer = ResultsWriter(Path(folder) / "out", run_info("benchmark", "", method, 0))
         with whole.running():
-            explain_images(explainer, paths, [(explainer.model.saliency_head, writer)], num_panels=num_panels)
+            explain_images(
+                explainer, paths, [(explainer.model.saliency_head, writer)], num_panels=num_panels
+            )
         for path in paths:
             image = explainer.preprocess(np.asarray(Image.open(path)))
             with stock.running():
@@ -61,7 +72,8 @@ def overhead(bench: Bench, method: str, num_images: int, max_instances: int, num
 
 def images_per_second(root: Path, num_processes: int, num_images: int) -> float:
     """
-    How fast ``--eval-only`` judges ODSmoothGrad's maps on ``planted_val``, one thread each, without the start.
+    How fast ``--eval-only`` judges ODSmoothGrad's maps on ``planted_val``, one thread each, without
+    the start.
 
     A run of two images for each process is taken off one of ``num_images``.
     """
@@ -74,9 +86,23 @@ def images_per_second(root: Path, num_processes: int, num_images: int) -> float:
 def _evaluate(root: Path, num_processes: int, num_images: int) -> float:
     start = [sys.executable]
     if num_processes > 1:
-        start += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(num_processes)]
+        start += [
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc-per-node",
+            str(num_processes),
+        ]
     with tempfile.TemporaryDirectory() as folder:
-        words = ["--eval-only", "--method", "ODSmoothGrad", "--num-images", str(num_images), "--output", folder]
+        words = [
+            "--eval-only",
+            "--method",
+            "ODSmoothGrad",
+            "--num-images",
+            str(num_images),
+            "--output",
+            folder,
+        ]
         words += ["--opts", "TEST.SALIENCY.METRICS", "['pointing_game']", "MODEL.DEVICE", "cpu"]
         words += ["MODEL.SALIENCY_HEAD.SMOOTHGRAD.NUM_SAMPLES", "2"]
         begin = time.perf_counter()
@@ -89,5 +115,8 @@ def _evaluate(root: Path, num_processes: int, num_images: int) -> float:
         )
         seconds = time.perf_counter() - begin
         if run.returncode:
-            raise RuntimeError(f"explain_net.py --eval-only ended with status {run.returncode}:\n{run.stderr[-2000:]}")
+            raise RuntimeError(
+                "explain_net.py --eval-only ended with status "
+                f"{run.returncode}:\n{run.stderr[-2000:]}"
+            )
     return seconds

@@ -1,4 +1,7 @@
-"""What is explained in the benchmarks: a stock Faster R-CNN R50-FPN with random weights, and an image of noise."""
+"""
+What is explained in the benchmarks: a stock Faster R-CNN R50-FPN with random weights, and an image
+of noise.
+"""
 
 import time
 from contextlib import contextmanager
@@ -20,7 +23,8 @@ from d2_saliency.testing import calibrate
 
 NUM_DETECTIONS = 50
 MOSAIC_SIDE = 800  # pixels, of its shorter side at least
-SIGMA = 0.001  # of the noise: random weights have detections that more noise moves, and then there is less work
+# Of the noise: random weights have detections that more noise moves, and then there is less work.
+SIGMA = 0.001
 
 
 class Bench(NamedTuple):
@@ -31,7 +35,10 @@ class Bench(NamedTuple):
     inputs: Dict
 
     def ours(self, method: str, num_detections: int = NUM_DETECTIONS, **options) -> nn.Module:
-        """The model with a method that explains its best detections; options are attributes of the head."""
+        """
+        The model with a method that explains its best detections; options are attributes of the
+        head.
+        """
         cfg = self.cfg.clone()
         cfg.MODEL.SALIENCY_HEAD.NAME = method
         cfg.MODEL.SALIENCY_HEAD.MAX_INSTANCES = num_detections
@@ -67,12 +74,17 @@ def build_bundled(name: str, device: str, root: Path) -> Tuple[CfgNode, nn.Modul
 
 
 def build_mosaic(device: str, root: Path) -> Bench:
-    """A trained model and small objects in a large image: the bundled Faster R-CNN on many scenes in one."""
+    """
+    A trained model and small objects in a large image: the bundled Faster R-CNN on many scenes in
+    one.
+    """
     cfg, stock = build_bundled("faster_rcnn_planted", device, root)
     scenes = [read_image(path) for path in sorted((root / "demo" / "images").glob("planted_*.png"))]
     height, width = (min(scene.shape[axis] for scene in scenes) for axis in (0, 1))
     num_rows, num_columns = (-(-MOSAIC_SIDE // side) for side in (height, width))
-    parts = [scene[:height, :width] for _, scene in zip(range(num_rows * num_columns), cycle(scenes))]
+    parts = [
+        scene[:height, :width] for _, scene in zip(range(num_rows * num_columns), cycle(scenes))
+    ]
     rows = [np.hstack(parts[i : i + num_columns]) for i in range(0, len(parts), num_columns)]
     image = torch.from_numpy(np.vstack(rows).transpose(2, 0, 1).copy()).float()
     return Bench(cfg, stock, {"image": image.to(device)})

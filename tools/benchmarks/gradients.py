@@ -1,4 +1,7 @@
-"""Gradients to pixels: ODSmoothGrad beside captum and plain autograd, with the floor that no such method goes below."""
+"""
+Gradients to pixels: ODSmoothGrad beside captum and plain autograd, with the floor that no such
+method goes below.
+"""
 
 from typing import Any, Dict
 
@@ -37,9 +40,11 @@ def stock(bench: Bench) -> Measure:
 
 def od_smoothgrad(bench: Bench, num_detections: int, **options) -> Measure:
     """
-    One of the 20 noise passes is measured, with all outputs of all detections; detecting is counted 20 times, too.
+    One of the 20 noise passes is measured, with all outputs of all detections; detecting is counted
+    20 times, too.
 
-    A detection that is not found again is explained in the clean image, so every one costs five backwards.
+    A detection that is not found again is explained in the clean image, so every one costs five
+    backwards.
     """
     model = bench.ours("ODSmoothGrad", num_detections, num_samples=1, **options)
 
@@ -54,12 +59,15 @@ def od_smoothgrad(bench: Bench, num_detections: int, **options) -> Measure:
 
 def windowed(bench: Bench, num_detections: int, measured: int = 2, **options) -> Measure:
     """
-    All 20 noise passes of ``measured`` of the detections, scaled to all: each has a window of its own. The inference
-    that detects them is counted once.
+    All 20 noise passes of ``measured`` of the detections, scaled to all: each has a window of its
+    own. The inference that detects them is counted once.
 
-    Any detection of the class counts as found again: those of random weights move, and a pass without costs nothing.
+    Any detection of the class counts as found again: those of random weights move, and a pass
+    without costs nothing.
     """
-    model = bench.ours("ODSmoothGrad", measured, num_samples=NUM_SAMPLES, iou_thresh=-1.0, **options)
+    model = bench.ours(
+        "ODSmoothGrad", measured, num_samples=NUM_SAMPLES, iou_thresh=-1.0, **options
+    )
 
     def measure() -> float:
         shared, whole = Stopwatch(), Stopwatch()
@@ -73,7 +81,10 @@ def windowed(bench: Bench, num_detections: int, measured: int = 2, **options) ->
 
 
 def floor(bench: Bench, num_detections: int, fold: bool = True) -> Measure:
-    """One forward a pass, and nothing but a backward through the backbone for each output and detection."""
+    """
+    One forward a pass, and nothing but a backward through the backbone for each output and
+    detection.
+    """
     model = bench.ours("ODSmoothGrad")
     model = folded(model) if fold else model
 
@@ -90,10 +101,18 @@ def floor(bench: Bench, num_detections: int, fold: bool = True) -> Measure:
     return measure
 
 
-def loss_of_fast_ways(bench: Bench, ways: Dict[str, Dict[str, Any]], num_detections: int, **options) -> str:
-    """A table of what switches change: the smallest rank correlation with the maps of the plain way, same noise."""
+def loss_of_fast_ways(
+    bench: Bench, ways: Dict[str, Dict[str, Any]], num_detections: int, **options
+) -> str:
+    """
+    A table of what switches change: the smallest rank correlation with the maps of the plain way,
+    same noise.
+    """
     exact = _maps(bench, num_detections, **{**options, **PLAIN})
-    lines = ["| switches | smallest Spearman | largest change of a pixel, of the map's peak |", "|---|---|---|"]
+    lines = [
+        "| switches | smallest Spearman | largest change of a pixel, of the map's peak |",
+        "|---|---|---|",
+    ]
     for name, way in ways.items():
         m = _maps(bench, num_detections, **{**options, **way})
         rho = [agreement(a, b) for a, b in zip(m, exact)]
@@ -108,5 +127,7 @@ def _maps(bench: Bench, num_detections: int, **options) -> Tensor:
     found = detect(model, bench.inputs)[0]["instances"]
     found = found[found.pred_saliency.explained]
     if int(found.num_matched.min()) < model.saliency_head.num_samples:
-        raise RuntimeError("A detection is not found again under the benchmark's noise: lower its SIGMA.")
+        raise RuntimeError(
+            "A detection is not found again under the benchmark's noise: lower its SIGMA."
+        )
     return torch.cat(found.pred_saliency.maps)

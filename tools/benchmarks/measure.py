@@ -20,7 +20,10 @@ Seconds = Dict[str, List[float]]
 
 
 def interleaved(rows: Dict[str, Measure], repeats: int, warm_up: bool = True) -> Seconds:
-    """The seconds of each row in each round; every round has all rows, so that they see the same machine."""
+    """
+    The seconds of each row in each round; every round has all rows, so that they see the same
+    machine.
+    """
     seconds: Seconds = {name: [] for name in rows}
     for k in range(-int(warm_up), repeats):
         for name, measure in rows.items():
@@ -35,13 +38,19 @@ def ratios(seconds: Seconds, name: str, unit: str) -> List[float]:
 
 
 def ratio_table(seconds: Seconds, unit: str, memory: Optional[Dict[str, float]] = None) -> str:
-    """Markdown: the median and the spread of each row's ratio to the row ``unit`` of the same round."""
+    """
+    Markdown: the median and the spread of each row's ratio to the row ``unit`` of the same round.
+    """
     head = f"| what | x {unit}, median | min .. max |" + (" MB above its peak |" if memory else "")
     lines = [head, "|---" * (4 if memory else 3) + "|"]
     for name in seconds:
         values = ratios(seconds, name, unit)
-        line = f"| {name} | {number(statistics.median(values))} | {number(min(values))} .. {number(max(values))} |"
-        lines.append(line + (f" {memory[name]:.0f} |" if memory and name in memory else " |" if memory else ""))
+        median, low, high = map(number, (statistics.median(values), min(values), max(values)))
+        line = f"| {name} | {median} | {low} .. {high} |"
+        lines.append(
+            line
+            + (f" {memory[name]:.0f} |" if memory and name in memory else " |" if memory else "")
+        )
     return "\n".join(lines)
 
 
@@ -51,7 +60,9 @@ def number(value: float) -> str:
 
 def agreement(ours: Tensor, theirs: Tensor) -> float:
     """Spearman's rank correlation of two maps."""
-    return float(spearmanr(ours.detach().cpu().flatten(), theirs.detach().cpu().flatten()).statistic)
+    return float(
+        spearmanr(ours.detach().cpu().flatten(), theirs.detach().cpu().flatten()).statistic
+    )
 
 
 def machine() -> str:
@@ -60,10 +71,14 @@ def machine() -> str:
     name = re.search(r"model name\s*: (.+)", cpu)
     bf16 = ", bfloat16 in hardware" if "avx512_bf16" in cpu or "amx_bf16" in cpu else ""
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ", no GPU"
-    load = ", ".join(f"{x:.1f}" for x in os.getloadavg()) if hasattr(os, "getloadavg") else "unknown"
+    load = (
+        ", ".join(f"{x:.1f}" for x in os.getloadavg()) if hasattr(os, "getloadavg") else "unknown"
+    )
     return (
-        f"{name[1] if name else platform.processor()}, {os.cpu_count()} cores{bf16}{gpu}, {torch.get_num_threads()} "
-        f"threads, torch {torch.__version__}, Python {platform.python_version()}, load before: {load}"
+        f"{name[1] if name else platform.processor()}, {os.cpu_count()} cores{bf16}{gpu}, "
+        f"{torch.get_num_threads()} "
+        f"threads, torch {torch.__version__}, Python {platform.python_version()}, load before: "
+        f"{load}"
     )
 
 
@@ -79,4 +94,8 @@ def peak_memory(device: str) -> float:
         return torch.cuda.max_memory_allocated() / 1e6
     # Not ru_maxrss, which a new process inherits from the one that started it.
     status = Path("/proc/self/status")
-    return int(re.search(r"VmHWM:\s*(\d+) kB", status.read_text())[1]) * 1024 / 1e6 if status.exists() else float("nan")
+    return (
+        int(re.search(r"VmHWM:\s*(\d+) kB", status.read_text())[1]) * 1024 / 1e6
+        if status.exists()
+        else float("nan")
+    )

@@ -15,7 +15,8 @@ from .measure import Measure
 
 class DetectionOutput(nn.Module):
     """
-    One output of one detection as a function of the image: of the detections of its class, the one that overlaps most.
+    One output of one detection as a function of the image: of the detections of its class, the one
+    that overlaps most.
 
     Args:
         reference: the detection, ``Instances`` of length 1.
@@ -34,15 +35,22 @@ class DetectionOutput(nn.Module):
     def _value(self, image: Tensor) -> Tensor:
         (found,) = self.model.inference([{"image": image}], do_postprocess=False)
         boxes = found.pred_boxes.tensor
-        width_height = (torch.minimum(boxes[:, 2:], self.box[2:]) - torch.maximum(boxes[:, :2], self.box[:2])).clamp(0)
+        width_height = (
+            torch.minimum(boxes[:, 2:], self.box[2:]) - torch.maximum(boxes[:, :2], self.box[:2])
+        ).clamp(0)
         overlap = width_height.prod(1)
-        area = (boxes[:, 2:] - boxes[:, :2]).prod(1) + (self.box[2:] - self.box[:2]).prod() - overlap
+        area = (
+            (boxes[:, 2:] - boxes[:, :2]).prod(1) + (self.box[2:] - self.box[:2]).prod() - overlap
+        )
         best = (overlap / area - (found.pred_classes != self.label).float()).argmax()
         return torch.cat([found.scores[best, None], boxes[best]])[self.output]
 
 
 class LargestOfChannels(Saliency):
-    """captum's ``Saliency`` with the maps of the paper: the largest magnitude over the colour channels."""
+    """
+    captum's ``Saliency`` with the maps of the paper: the largest magnitude over the colour
+    channels.
+    """
 
     @log_usage()  # as captum's own; NoiseTunnel calls what it wraps
     def attribute(self, *args, **kwargs) -> Tensor:
@@ -62,10 +70,15 @@ def noise_tunnel_map(bench: Bench, index: int, output: int, num_samples: int) ->
         drawn.append(normal(*args, **kwargs))
         return drawn[-1]
 
-    tunnel = NoiseTunnel(LargestOfChannels(DetectionOutput(bench.stock, detections(bench)[index], output)))
+    tunnel = NoiseTunnel(
+        LargestOfChannels(DetectionOutput(bench.stock, detections(bench)[index], output))
+    )
     with mock.patch("torch.normal", recorded):
         maps = tunnel.attribute(
-            bench.inputs["image"][None], nt_samples=num_samples, nt_samples_batch_size=1, stdevs=_stdev(bench)
+            bench.inputs["image"][None],
+            nt_samples=num_samples,
+            nt_samples_batch_size=1,
+            stdevs=_stdev(bench),
         )
     return maps[0, 0], [n.reshape(bench.inputs["image"].shape) for n in drawn]
 
@@ -89,20 +102,30 @@ def captum_saliency(bench: Bench, num_detections: int) -> Measure:
 
 
 def captum_noise_tunnel(bench: Bench, num_detections: int, num_samples: int = 20) -> Measure:
-    """The same for each of the noisy images; one output of one detection with two of them is measured."""
+    """
+    The same for each of the noisy images; one output of one detection with two of them is measured.
+    """
     tunnel = NoiseTunnel(Saliency(DetectionOutput(bench.stock, detections(bench)[0], 0)))
 
     def measure() -> float:
         watch = Stopwatch()
         with watch.running():
-            tunnel.attribute(bench.inputs["image"][None], nt_samples=2, nt_samples_batch_size=1, stdevs=_stdev(bench))
+            tunnel.attribute(
+                bench.inputs["image"][None],
+                nt_samples=2,
+                nt_samples_batch_size=1,
+                stdevs=_stdev(bench),
+            )
         return watch.seconds * num_samples / 2 * 5 * num_detections
 
     return measure
 
 
 def grad_cam_map(bench: Bench, index: int, level: str) -> Tensor:
-    """pytorch-grad-cam's class map of a detection at a level of the pyramid, before it is scaled and resized."""
+    """
+    pytorch-grad-cam's class map of a detection at a level of the pyramid, before it is scaled and
+    resized.
+    """
     layer = bench.stock.backbone.get_submodule(f"fpn_output{level[1:]}")
     with mock.patch("pytorch_grad_cam.base_cam.scale_cam_image", lambda cam, target_size=None: cam):
         with GradCAM(DetectionOutput(bench.stock, detections(bench)[index], 0), [layer]) as cam:
@@ -127,7 +150,10 @@ def grad_cam(bench: Bench, num_detections: int, num_outputs: int) -> Measure:
 
 
 def plain_autograd(bench: Bench, num_detections: int) -> Measure:
-    """One forward of the stock model, then a backward to the pixels for each output; those of one are measured."""
+    """
+    One forward of the stock model, then a backward to the pixels for each output; those of one are
+    measured.
+    """
 
     def measure() -> float:
         forward, backward = Stopwatch(), Stopwatch()
@@ -142,7 +168,10 @@ def plain_autograd(bench: Bench, num_detections: int) -> Measure:
 
 
 def odam_outputs(bench: Bench):
-    """One forward of the stock model on leaves in the place of its pyramid levels: (levels, its detections)."""
+    """
+    One forward of the stock model on leaves in the place of its pyramid levels: (levels, its
+    detections).
+    """
     model, inputs = bench.stock, bench.inputs
     images = model.preprocess_image([inputs])
     with torch.no_grad():
@@ -154,14 +183,22 @@ def odam_outputs(bench: Bench):
 
 
 def odam_map(levels, value: Tensor, level: str) -> Tensor:
-    """ODAM without its Gaussian (H, W): activations times the gradient of one output, ReLU of the sum of channels."""
-    gradients = torch.autograd.grad(value, list(levels.values()), retain_graph=True, allow_unused=True)
+    """
+    ODAM without its Gaussian (H, W): activations times the gradient of one output, ReLU of the sum
+    of channels.
+    """
+    gradients = torch.autograd.grad(
+        value, list(levels.values()), retain_graph=True, allow_unused=True
+    )
     gradient = dict(zip(levels, gradients))[level]
     return (gradient * levels[level]).sum(1)[0].relu().detach()
 
 
 def odam_way(bench: Bench, num_detections: int) -> Measure:
-    """The published way: one forward, a backward to the levels for each detection and output; one detection's five."""
+    """
+    The published way: one forward, a backward to the levels for each detection and output; one
+    detection's five.
+    """
 
     def measure() -> float:
         forward, backward = Stopwatch(), Stopwatch()

@@ -12,7 +12,14 @@ Curves = Dict[str, Dict[float, float]]
 """Label -> x -> y."""
 
 
-def plot(path: Path, curves: Curves, x_label: str, y_label: str, log: bool = True, ticks: Sequence[float] = ()) -> None:
+def plot(
+    path: Path,
+    curves: Curves,
+    x_label: str,
+    y_label: str,
+    log: bool = True,
+    ticks: Sequence[float] = (),
+) -> None:
     """Write one plot as a small PNG."""
     figure, axes = plt.subplots(figsize=(8, 3.6), dpi=90)
     for label, points in curves.items():
@@ -24,7 +31,9 @@ def plot(path: Path, curves: Curves, x_label: str, y_label: str, log: bool = Tru
     axes.set_ylabel(y_label)
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))  # beside the curves
+    axes.legend(
+        fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0)
+    )  # beside the curves
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)

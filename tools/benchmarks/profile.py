@@ -39,7 +39,10 @@ def _kind(operator: str) -> str:
 def table(calls: Dict[str, Callable[[], object]]) -> str:
     """Markdown: a row for each kind, a column for each call."""
     columns = {name: shares(call) for name, call in calls.items()}
-    lines = ["| share of the time in operators | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    lines = [
+        "| share of the time in operators | " + " | ".join(columns) + " |",
+        "|---" * (len(columns) + 1) + "|",
+    ]
     for kind in [*KINDS, "other"]:
         cells = " | ".join(f"{100 * column[kind]:.0f} %" for column in columns.values())
         lines.append(f"| {kind} | {cells} |")

@@ -1,4 +1,7 @@
-"""Backward passes for the five outputs of detections: from the outputs themselves, or from gradients on features."""
+"""
+Backward passes for the five outputs of detections: from the outputs themselves, or from gradients
+on features.
+"""
 
 from itertools import zip_longest
 from typing import Dict, Iterator, List, Tuple
@@ -13,24 +16,40 @@ from ..saliency_heads.build import black_box_methods
 from ..targets import instance_targets
 
 Step = Tuple[int, List[int], List[Tensor]]
-"""(i, the images that have a detection i, its gradients (5, ...) to each input); images share a backward pass."""
+"""
+(i, the images that have a detection i, its gradients (5, ...) to each input); images share a
+backward pass.
+"""
 
 
-def whole_level_windows(targets: Tensor, b: int, leaves: Dict[str, Tensor]) -> Iterator[List[FeatureWindow]]:
-    """For each row of ``targets`` (N, 5) the levels it depends on, whole, with its gradients to image ``b``."""
+def whole_level_windows(
+    targets: Tensor, b: int, leaves: Dict[str, Tensor]
+) -> Iterator[List[FeatureWindow]]:
+    """
+    For each row of ``targets`` (N, 5) the levels it depends on, whole, with its gradients to image
+    ``b``.
+    """
     for outputs in targets:
         gradients = zip(*(_grad(y, list(leaves.values())) for y in outputs))
-        levels = ((name, torch.stack([g[b] for g in per_output])) for name, per_output in zip(leaves, gradients))
+        levels = (
+            (name, torch.stack([g[b] for g in per_output]))
+            for name, per_output in zip(leaves, gradients)
+        )
         windows = [FeatureWindow(name, 0, 0, g) for name, g in levels]
-        yield [w for w in windows if w.gradient.any()] or windows[:1]  # a detection always has a window
+        yield [w for w in windows if w.gradient.any()] or windows[
+            :1
+        ]  # a detection always has a window
 
 
-def backward_from_outputs(outputs: List[Instances], inputs: List[Tensor], class_target: str) -> Iterator[Step]:
+def backward_from_outputs(
+    outputs: List[Instances], inputs: List[Tensor], class_target: str
+) -> Iterator[Step]:
     """
     Plain way: differentiate the outputs themselves.
 
     Args:
-        outputs: for each image the detections, whose ``scores``, ``raw_boxes``, ... lead to the inputs.
+        outputs: for each image the detections, whose ``scores``, ``raw_boxes``, ... lead to the
+            inputs.
         inputs: what to differentiate with respect to.
 
     Raises:
@@ -39,20 +58,26 @@ def backward_from_outputs(outputs: List[Instances], inputs: List[Tensor], class_
     targets = [instance_targets(instances, class_target) for instances in outputs]
     if any(len(t) and not t.requires_grad for t in targets):
         raise RuntimeError(
-            "The detections of this model carry no gradient (its forward detaches them or runs under no_grad), so "
+            "The detections of this model carry no gradient (its forward detaches them or runs "
+            "under no_grad), so "
             f"gradient methods cannot explain it; use {' or '.join(black_box_methods())}."
         )
     for i in range(max(map(len, targets), default=0)):
         members = [b for b, t in enumerate(targets) if i < len(t)]
-        per_output = [_grad([targets[b][i, k] for b in members], inputs) for k in range(len(OUTPUTS))]
+        per_output = [
+            _grad([targets[b][i, k] for b in members], inputs) for k in range(len(OUTPUTS))
+        ]
         yield i, members, [torch.stack(g) for g in zip(*per_output)]
 
 
 def backward_from_features(
-    per_image: List[Iterator[List[FeatureWindow]]], all_features: Dict[str, Tensor], inputs: List[Tensor]
+    per_image: List[Iterator[List[FeatureWindow]]],
+    all_features: Dict[str, Tensor],
+    inputs: List[Tensor],
 ) -> Iterator[Step]:
     """
-    Fast way: only the backbone is differentiated, and only the levels that a detection was read from.
+    Fast way: only the backbone is differentiated, and only the levels that a detection was read
+    from.
 
     Args:
         per_image: see :meth:`SaliencyMixin.feature_gradients`.
@@ -70,16 +95,21 @@ def backward_from_features(
             for b in members:
                 for w in windows_per_image[b]:
                     h, w_ = w.gradient.shape[-2:]
-                    cotangents[w.level][b, :, w.top : w.top + h, w.left : w.left + w_] += w.gradient[k]
+                    cotangents[w.level][b, :, w.top : w.top + h, w.left : w.left + w_] += (
+                        w.gradient[k]
+                    )
             per_output.append(_grad(features, inputs, list(cotangents.values())))
         yield i, members, [torch.stack(g) for g in zip(*per_output)]
 
 
 def _grad(outputs, inputs, grad_outputs=None) -> Tuple[Tensor, ...]:
     try:
-        return torch.autograd.grad(outputs, inputs, grad_outputs, retain_graph=True, materialize_grads=True)
+        return torch.autograd.grad(
+            outputs, inputs, grad_outputs, retain_graph=True, materialize_grads=True
+        )
     except NotImplementedError as e:
         raise RuntimeError(
-            f"The model has no gradient on this device ({e}): use {' or '.join(black_box_methods())}. Where it is the "
+            f"The model has no gradient on this device ({e}): use "
+            f"{' or '.join(black_box_methods())}. Where it is the "
             "backbone that has none, ODAM and the other CAM methods (LAYER auto) work, too."
         ) from e

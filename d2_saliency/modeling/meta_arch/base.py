@@ -1,4 +1,7 @@
-"""What every explainable architecture has in common: a forward that explains, and the questions that heads ask."""
+"""
+What every explainable architecture has in common: a forward that explains, and the questions that
+heads ask.
+"""
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Tuple
@@ -22,12 +25,15 @@ class ForwardPass:
     One run of a detector over a batch of B images.
 
     Attributes:
-        images: B tensors (C, H, W), float, 0..255, the network inputs before pixel normalisation and padding.
-        features: level name -> (B, C, h, w), what the detections are read from. Its graph leads to ``images`` if
-            those require gradients. Empty for architectures that are only known by their ``Instances``.
+        images: B tensors (C, H, W), float, 0..255, the network inputs before pixel normalisation
+            and padding.
+        features: level name -> (B, C, h, w), what the detections are read from. Its graph leads to
+            ``images`` if those require gradients. Empty for architectures that are only known by
+            their ``Instances``.
         padded_size: (height, width) that the batch of images was padded to, in pixels.
-        instances: B ``Instances`` with N_b detections each, in pixels of the network input: the stock fields and the
-            architecture's provenance fields (the proposal or anchor that each detection was computed from).
+        instances: B ``Instances`` with N_b detections each, in pixels of the network input: the
+            stock fields and the architecture's provenance fields (the proposal or anchor that each
+            detection was computed from).
     """
 
     images: List[Tensor]
@@ -40,19 +46,25 @@ class ForwardPass:
     def select(self, index: int, keep: Tensor) -> "ForwardPass":
         """The part of this pass that belongs to image ``index`` and its detections ``keep``."""
         features = {name: f[index : index + 1] for name, f in self.features.items()}
-        return ForwardPass([self.images[index]], features, self.padded_size, [self.instances[index][keep]])
+        return ForwardPass(
+            [self.images[index]], features, self.padded_size, [self.instances[index][keep]]
+        )
 
 
 Module: Any = nn.Module if TYPE_CHECKING else object
-"""What a mixin's methods find on ``self``: those of the stock architecture, which comes after it."""
+"""
+What a mixin's methods find on ``self``: those of the stock architecture, which comes after it.
+"""
 
 
 class SaliencyMixin(Module):
     """
-    Makes a detector explain what it detects; comes before the stock architecture in the list of base classes.
+    Makes a detector explain what it detects; comes before the stock architecture in the list of
+    base classes.
 
-    In training mode, and without a saliency head, ``forward`` is the stock one. In eval mode it returns the stock
-    detections with the field ``pred_saliency`` (:class:`SaliencyMaps`) and whatever else the head adds.
+    In training mode, and without a saliency head, ``forward`` is the stock one. In eval mode it
+    returns the stock detections with the field ``pred_saliency`` (:class:`SaliencyMaps`) and
+    whatever else the head adds.
 
     An architecture says how it works through ``run``, ``outputs`` and ``postprocess``; it overrides
     ``feature_gradients`` if it knows which part of which feature level a detection depends on.
@@ -63,7 +75,8 @@ class SaliencyMixin(Module):
 
     def forward(self, batched_inputs: List[Dict]):
         """
-        Same input and output format as the stock architecture; ``instances`` have the additional fields.
+        Same input and output format as the stock architecture; ``instances`` have the additional
+        fields.
 
         Raises:
             RuntimeError: under ``torch.inference_mode``, where no gradient exists.
@@ -85,7 +98,10 @@ class SaliencyMixin(Module):
         return next(self.parameters(), torch.empty(0)).device
 
     def _explain_image(self, batched_input: Dict, clean: ForwardPass, index: int) -> Dict:
-        """Fields that the head adds to the N detections of one image, empty maps where no map was asked for."""
+        """
+        Fields that the head adds to the N detections of one image, empty maps where no map was
+        asked for.
+        """
         head, instances = self.saliency_head, clean.instances[index]
         keep = head.select(instances)
         explained = head(self, batched_input, clean.select(index, keep))
@@ -98,87 +114,113 @@ class SaliencyMixin(Module):
                     maps.maps[i], maps.regions[i] = m, region
                 fields[name] = maps
             else:
-                fields[name] = value.new_full((num, *value.shape[1:]), -1).index_copy(0, keep, value)
+                fields[name] = value.new_full((num, *value.shape[1:]), -1).index_copy(
+                    0, keep, value
+                )
         return fields
 
     def _preprocess(self, batched_inputs: List[Dict]) -> ImageList:
         """
         The architecture's own ``preprocess_image``, differentiable for any number of images.
 
-        Stock ``ImageList.from_tensors`` copies images of a batch into views of one tensor, which autograd refuses.
+        Stock ``ImageList.from_tensors`` copies images of a batch into views of one tensor, which
+        autograd refuses.
         """
-        # In half precision, stock pixel normalisation returns single precision, which the weights refuse.
-        batched_inputs = [{**x, "image": x["image"].to(self.pixel_mean.dtype)} for x in batched_inputs]
+        # In half precision, stock pixel normalisation returns single precision, which the weights
+        # refuse.
+        batched_inputs = [
+            {**x, "image": x["image"].to(self.pixel_mean.dtype)} for x in batched_inputs
+        ]
         if len(batched_inputs) == 1 or not torch.is_grad_enabled():
             return self.preprocess_image(batched_inputs)
         singles = [self.preprocess_image([x]) for x in batched_inputs]
         height, width = (max(s.tensor.shape[d] for s in singles) for d in (-2, -1))
-        padded = [F.pad(t, (0, width - t.shape[-1], 0, height - t.shape[-2])) for t in (s.tensor for s in singles)]
+        padded = [
+            F.pad(t, (0, width - t.shape[-1], 0, height - t.shape[-2]))
+            for t in (s.tensor for s in singles)
+        ]
         return ImageList(torch.cat(padded), [s.image_sizes[0] for s in singles])
 
     # ---- what an architecture provides
 
-    def run(self, batched_inputs: List[Dict], instances: Optional[List[Instances]] = None) -> ForwardPass:
+    def run(
+        self, batched_inputs: List[Dict], instances: Optional[List[Instances]] = None
+    ) -> ForwardPass:
         """
         Run the detector; differentiable to the images that require gradients.
 
         Args:
             batched_inputs: dicts with "image" (C, H, W), as for ``forward``.
-            instances: detections (of another pass) whose proposals or anchors shall be read again in these images;
-                by default the detections of stock inference.
+            instances: detections (of another pass) whose proposals or anchors shall be read again
+                in these images; by default the detections of stock inference.
         """
         raise NotImplementedError
 
     def outputs(self, forward_pass: ForwardPass) -> List[Instances]:
         """
-        The detections of a pass with ``raw_boxes``, ``class_logits``, ``class_probs`` that carry its graph.
+        The detections of a pass with ``raw_boxes``, ``class_logits``, ``class_probs`` that carry
+        its graph.
 
         Also ``class_vectors`` (N, V): class probabilities in the form of :meth:`raw_outputs`.
         """
         raise NotImplementedError
 
     def raw_outputs(self, batched_inputs: List[Dict]) -> List[RawOutputs]:
-        """All outputs of each image before the score threshold and NMS. For black-box methods and metrics."""
+        """
+        All outputs of each image before the score threshold and NMS. For black-box methods and
+        metrics.
+        """
         raise NotImplementedError
 
     def locate(self, batched_inputs: List[Dict], objects: List[Instances]) -> ForwardPass:
         """
-        A pass whose detections are given objects, each with the proposal or anchor that can speak of it.
+        A pass whose detections are given objects, each with the proposal or anchor that can speak
+        of it.
 
         Args:
             batched_inputs: B dicts with "image" (C, H, W).
-            objects: for each image, ``pred_boxes`` in pixels of the network input and ``pred_classes``.
+            objects: for each image, ``pred_boxes`` in pixels of the network input and
+                ``pred_classes``.
 
         Returns:
-            ForwardPass: ``instances`` are the objects with ``scores``, what the model gives to their class there, and
-            the architecture's provenance fields.
+            ForwardPass: ``instances`` are the objects with ``scores``, what the model gives to
+            their class there, and the architecture's provenance fields.
 
         Raises:
             ValueError: for a class that the model does not have.
         """
         raise NotImplementedError
 
-    def postprocess(self, batched_inputs: List[Dict], clean: ForwardPass, fields: List[Dict]) -> List[Dict]:
-        """The stock output for a pass, with the given additional fields on the instances of each image."""
+    def postprocess(
+        self, batched_inputs: List[Dict], clean: ForwardPass, fields: List[Dict]
+    ) -> List[Dict]:
+        """
+        The stock output for a pass, with the given additional fields on the instances of each
+        image.
+        """
         raise NotImplementedError
 
     def source_boxes(self, instances: Instances) -> Tensor:
         """
-        The boxes (N, 4), in pixels of the network input, that detections were computed from: RoIs or anchors.
+        The boxes (N, 4), in pixels of the network input, that detections were computed from: RoIs
+        or anchors.
 
         Where an architecture does not reveal them, the detected boxes.
         """
         return instances.pred_boxes.tensor
 
-    def feature_gradients(self, forward_pass: ForwardPass, class_target: str) -> List[Iterator[List[FeatureWindow]]]:
+    def feature_gradients(
+        self, forward_pass: ForwardPass, class_target: str
+    ) -> List[Iterator[List[FeatureWindow]]]:
         """
         Exact gradients of the five outputs of every detection to ``forward_pass.features``.
 
-        This default makes five backward passes for each detection; architectures that know better override it.
+        This default makes five backward passes for each detection; architectures that know better
+        override it.
 
         Returns:
-            For each image an iterator over its detections; each item lists the windows outside of which the
-            detection's gradients are zero.
+            For each image an iterator over its detections; each item lists the windows outside of
+            which the detection's gradients are zero.
         """
         leaves = {name: f.detach().requires_grad_() for name, f in forward_pass.features.items()}
         outputs = self.outputs(replace(forward_pass, features=leaves))
@@ -191,7 +233,8 @@ class SaliencyMixin(Module):
         self, forward_pass: ForwardPass, class_target: str = "score", layer: Optional[Tensor] = None
     ) -> Iterator[Tuple[int, int, Tensor]]:
         """
-        Gradients of the five outputs of every detection to the pixels of its image, or to a layer's output.
+        Gradients of the five outputs of every detection to the pixels of its image, or to a layer's
+        output.
 
         Backward passes are shared by the images of the batch, which do not depend on each other.
 
@@ -217,5 +260,6 @@ class SaliencyMixin(Module):
 def refuse_inference_mode() -> None:
     if torch.is_inference_mode_enabled():
         raise RuntimeError(
-            "Saliency maps need gradients, which torch.inference_mode() forbids; use torch.no_grad() instead."
+            "Saliency maps need gradients, which torch.inference_mode() forbids; use "
+            "torch.no_grad() instead."
         )

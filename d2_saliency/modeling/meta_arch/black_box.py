@@ -11,13 +11,14 @@ class BlackBox(nn.Module):
     """
     A detector that is a plain function, with Detectron2's input and output format around it.
 
-    There are no gradients, so ``explainable(BlackBox(detect), cfg)`` needs a black-box method such as D-RISE.
+    There are no gradients, so ``explainable(BlackBox(detect), cfg)`` needs a black-box method such
+    as D-RISE.
 
     Args:
-        detect: takes a list of images (H, W, 3), uint8, channels in the order in which they are given to the model, and
-            returns for each of them ``Instances`` with ``pred_boxes`` in its pixels, ``scores`` (N,) and
-            ``pred_classes`` (N,), on the CPU. Give all that the detector has: the lower its score threshold, the more
-            an explanation sees.
+        detect: takes a list of images (H, W, 3), uint8, channels in the order in which they are
+            given to the model, and returns for each of them ``Instances`` with ``pred_boxes`` in
+            its pixels, ``scores`` (N,) and ``pred_classes`` (N,), on the CPU. Give all that the
+            detector has: the lower its score threshold, the more an explanation sees.
 
     Examples:
         def detect(images):
@@ -41,10 +42,15 @@ class BlackBox(nn.Module):
         self.eval()
 
     def forward(self, batched_inputs: List[Dict]) -> List[Dict]:
-        images = [x["image"].detach().permute(1, 2, 0).round().clamp(0, 255).byte().cpu() for x in batched_inputs]
+        images = [
+            x["image"].detach().permute(1, 2, 0).round().clamp(0, 255).byte().cpu()
+            for x in batched_inputs
+        ]
         found = self.detect([np.ascontiguousarray(image) for image in images])
         if len(found) != len(images):
-            raise ValueError(f"The black box returned {len(found)} results for {len(images)} images.")
+            raise ValueError(
+                f"The black box returned {len(found)} results for {len(images)} images."
+            )
         return [{"instances": _scaled(instances, x)} for instances, x in zip(found, batched_inputs)]
 
 

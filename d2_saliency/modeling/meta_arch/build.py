@@ -27,30 +27,36 @@ def explainable(model: nn.Module, cfg: Optional[CfgNode] = None) -> nn.Module:
     """
     An explaining version of any built model, weights and all.
 
-    The result shares parameters, buffers and submodules with ``model``, which stays as it was; its class is a subclass
-    of the model's, so checkpoint keys and training stay those of the model.
+    The result shares parameters, buffers and submodules with ``model``, which stays as it was; its
+    class is a subclass of the model's, so checkpoint keys and training stay those of the model.
 
     Args:
         model: a detector with Detectron2's input and output format.
-        cfg: config with the keys of :func:`add_saliency_config`; default: ODSmoothGrad as in its paper. Another method
-            for the same model: ``model.saliency_head = build_saliency_head(cfg)``.
+        cfg: config with the keys of :func:`add_saliency_config`; default: ODSmoothGrad as in its
+            paper. Another method for the same model: ``model.saliency_head =
+            build_saliency_head(cfg)``.
     """
     mixin = _mixin_for(model)
     if mixin is SaliencyGenericMixin:
         logger.warning(
-            f"{type(model).__name__} is an unknown architecture: it is explained through the Instances it returns. "
+            f"{type(model).__name__} is an unknown architecture: it is explained through the "
+            "Instances it returns. "
             "Clipped coordinates have no gradient, and only the predicted class can be explained."
         )
     return _with_mixin(model, mixin, cfg)
 
 
 def as_generic(model: nn.Module, cfg: Optional[CfgNode] = None) -> nn.Module:
-    """:func:`explainable`, but through the model's ``Instances`` even if its architecture is known."""
+    """
+    :func:`explainable`, but through the model's ``Instances`` even if its architecture is known.
+    """
     return _with_mixin(model, SaliencyGenericMixin, cfg)
 
 
 def build_explainable(cfg: CfgNode) -> nn.Module:
-    """Build the model of a config, stock or ours, so that it explains itself. Weights are not loaded."""
+    """
+    Build the model of a config, stock or ours, so that it explains itself. Weights are not loaded.
+    """
     model = build_model(cfg)
     return model if isinstance(model, SaliencyMixin) else explainable(model, cfg)
 
@@ -58,7 +64,9 @@ def build_explainable(cfg: CfgNode) -> nn.Module:
 def _mixin_for(model: nn.Module) -> Type[SaliencyMixin]:
     if _inherits(model, PanopticFPN, "forward", "inference") and _knows_roi_heads(model.roi_heads):
         return SaliencyPanopticFPNMixin
-    if _inherits(model, GeneralizedRCNN, "forward", "inference") and _knows_roi_heads(model.roi_heads):
+    if _inherits(model, GeneralizedRCNN, "forward", "inference") and _knows_roi_heads(
+        model.roi_heads
+    ):
         return SaliencyRCNNMixin
     if _inherits(model, RetinaNet, "forward"):
         return SaliencyRetinaNetMixin
@@ -68,26 +76,42 @@ def _mixin_for(model: nn.Module) -> Type[SaliencyMixin]:
 
 
 def _knows_roi_heads(roi_heads: nn.Module) -> bool:
-    """Whether :func:`roi_outputs` says what these RoI heads do, and not only what a class they derive from did."""
+    """
+    Whether :func:`roi_outputs` says what these RoI heads do, and not only what a class they derive
+    from did.
+    """
     known = next(cls for cls in type(roi_heads).__mro__ if cls in roi_outputs.registry)
-    if known is object or not _inherits(roi_heads, known, "forward", "_forward_box", "_shared_roi_transform"):
+    if known is object or not _inherits(
+        roi_heads, known, "forward", "_forward_box", "_shared_roi_transform"
+    ):
         return False
-    predictors = roi_heads.box_predictor if isinstance(roi_heads, CascadeROIHeads) else [roi_heads.box_predictor]
+    predictors = (
+        roi_heads.box_predictor
+        if isinstance(roi_heads, CascadeROIHeads)
+        else [roi_heads.box_predictor]
+    )
     return all(_inherits(predictor, FastRCNNOutputLayers, "inference") for predictor in predictors)
 
 
 def _inherits(module: nn.Module, base: type, *methods: str) -> bool:
-    """Whether a module is a ``base`` with these methods as they are there: who replaced one may do anything."""
+    """
+    Whether a module is a ``base`` with these methods as they are there: who replaced one may do
+    anything.
+    """
     same = (getattr(type(module), name, None) is getattr(base, name, None) for name in methods)
     return isinstance(module, base) and all(same)
 
 
 def _with_mixin(model: nn.Module, mixin: Type[SaliencyMixin], cfg: Optional[CfgNode]) -> nn.Module:
     if isinstance(model, SaliencyMixin):
-        raise ValueError(f"{type(model).__name__} is explainable already; set its saliency_head to change the method.")
+        raise ValueError(
+            f"{type(model).__name__} is explainable already; set its saliency_head to change the "
+            "method."
+        )
     cls = type(model)
     twin = copy.copy(model)
-    # nn.Module keeps these in dicts, which a shallow copy shares: setting the twin's head must not change the model.
+    # nn.Module keeps these in dicts, which a shallow copy shares: setting the twin's head must not
+    # change the model.
     for name in ("_modules", "_parameters", "_buffers"):
         twin.__dict__[name] = copy.copy(model.__dict__[name])
     twin.__class__ = type(f"Saliency{cls.__name__}", (mixin, cls), {})

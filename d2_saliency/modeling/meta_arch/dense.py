@@ -1,4 +1,7 @@
-"""What RetinaNet and FCOS have in common: a head of convolutions that says something at every cell of every level."""
+"""
+What RetinaNet and FCOS have in common: a head of convolutions that says something at every cell of
+every level.
+"""
 
 from dataclasses import replace
 from typing import Dict, Iterator, List, Optional, Tuple
@@ -16,25 +19,32 @@ from ..targets import check_classes, instance_targets
 from .base import ForwardPass, SaliencyMixin
 from .dense_windows import cut_windows, receptive_radius
 
-# Shape shorthand: H, W a level's size in cells, A anchors per cell, K classes, R anchors of all levels.
+# Shape shorthand: H, W a level's size in cells, A anchors per cell, K classes, R anchors of all
+# levels.
 
 PROVENANCE = ("level", "anchor_index", "anchor_boxes")
 
 
 class SaliencyDenseMixin(SaliencyMixin):
     """
-    Explains dense detectors with ``backbone``, ``head``, ``anchor_generator`` and ``box2box_transform`` as RetinaNet's.
+    Explains dense detectors with ``backbone``, ``head``, ``anchor_generator`` and
+    ``box2box_transform`` as RetinaNet's.
 
-    An architecture says what its head predicts through ``prediction_layers``, ``prediction_sizes`` and ``class_probs``.
+    An architecture says what its head predicts through ``prediction_layers``, ``prediction_sizes``
+    and ``class_probs``.
 
-    Provenance fields: ``level`` (N,) index of the pyramid level, ``anchor_index`` (N,) index into the level's
-    H * W * A anchors, cells in row-major order, the anchors of a cell together; ``anchor_boxes``, the anchors.
+    Provenance fields: ``level`` (N,) index of the pyramid level, ``anchor_index`` (N,) index into
+    the level's H * W * A anchors, cells in row-major order, the anchors of a cell together;
+    ``anchor_boxes``, the anchors.
     """
 
     # ---- what an architecture provides
 
     def prediction_layers(self) -> List[Tuple[nn.Module, nn.Module]]:
-        """For each prediction of the head (class logits, box deltas, ...) the subnet and the layer that make it."""
+        """
+        For each prediction of the head (class logits, box deltas, ...) the subnet and the layer
+        that make it.
+        """
         raise NotImplementedError
 
     def prediction_sizes(self) -> List[int]:
@@ -42,12 +52,17 @@ class SaliencyDenseMixin(SaliencyMixin):
         raise NotImplementedError
 
     def class_probs(self, logits: Tensor, *others: Tensor) -> Tensor:
-        """Scores (..., K) as stock inference has them, of class logits (..., K) and the predictions after the box."""
+        """
+        Scores (..., K) as stock inference has them, of class logits (..., K) and the predictions
+        after the box.
+        """
         raise NotImplementedError
 
     # ---- the questions of SaliencyMixin
 
-    def run(self, batched_inputs: List[Dict], instances: Optional[List[Instances]] = None) -> ForwardPass:
+    def run(
+        self, batched_inputs: List[Dict], instances: Optional[List[Instances]] = None
+    ) -> ForwardPass:
         images = self._preprocess(batched_inputs)
         features = self.backbone(images.tensor)
         features = {name: features[name] for name in self.head_in_features}
@@ -61,8 +76,11 @@ class SaliencyDenseMixin(SaliencyMixin):
         """Stock inference, and the anchor of each detection, which stock inference forgets."""
         predictions = self.head(features)
         anchors = self.anchor_generator(features)
-        # Stock inference applies sigmoid in place, to a view of its argument where there is one anchor per cell.
-        found = self.forward_inference(images, features, [[x.clone() for x in levels] for levels in predictions])
+        # Stock inference applies sigmoid in place, to a view of its argument where there is one
+        # anchor per cell.
+        found = self.forward_inference(
+            images, features, [[x.clone() for x in levels] for levels in predictions]
+        )
         per_level = list(zip(*self._per_anchor(predictions)))
         for b, instances in enumerate(found):
             distances = []
@@ -73,13 +91,16 @@ class SaliencyDenseMixin(SaliencyMixin):
             self._set_provenance(instances, distances, anchors)
         return found
 
-    def _set_provenance(self, instances: Instances, distances: List[Tensor], anchors: List[Boxes]) -> None:
+    def _set_provenance(
+        self, instances: Instances, distances: List[Tensor], anchors: List[Boxes]
+    ) -> None:
         """The anchor of the smallest of the distances (N, R_l) on each level."""
         nearest = [d.min(dim=1) for d in distances]
         distance, instances.level = torch.stack([n.values for n in nearest]).min(dim=0)
         if distance.isinf().any():
             raise RuntimeError(
-                f"{type(self).__name__} returns scores that are none of its head's, so its detections cannot be traced "
+                f"{type(self).__name__} returns scores that are none of its head's, so its "
+                "detections cannot be traced "
                 "to anchors; explain it with META_ARCHITECTURE: SaliencyGeneric."
             )
         index = torch.stack([n.indices for n in nearest])
@@ -111,17 +132,24 @@ class SaliencyDenseMixin(SaliencyMixin):
             features = self.backbone(images.tensor)
             features = [features[name] for name in self.head_in_features]
             anchors = Boxes.cat(self.anchor_generator(features)).tensor
-            logits, deltas, *others = (torch.cat(levels, dim=1) for levels in self._per_anchor(self.head(features)))
+            logits, deltas, *others = (
+                torch.cat(levels, dim=1) for levels in self._per_anchor(self.head(features))
+            )
             result = []
-            for size, scores, d in zip(images.image_sizes, self.class_probs(logits, *others), deltas):
+            for size, scores, d in zip(
+                images.image_sizes, self.class_probs(logits, *others), deltas
+            ):
                 boxes = self.box2box_transform.apply_deltas(d, anchors)[:, None]
-                result.append(RawOutputs(clipped(boxes, size), scores, scores.new_ones(len(scores))))
+                result.append(
+                    RawOutputs(clipped(boxes, size), scores, scores.new_ones(len(scores)))
+                )
             return result
 
     def locate(self, batched_inputs: List[Dict], objects: List[Instances]) -> ForwardPass:
         """
-        The anchor that comes closest to finding each object: the highest score for its class among those that predict
-        a box with an IoU of at least 0.5 with the object's, or of the one that overlaps most where there is none.
+        The anchor that comes closest to finding each object: the highest score for its class among
+        those that predict a box with an IoU of at least 0.5 with the object's, or of the one that
+        overlaps most where there is none.
         """
         check_classes(objects, self.num_classes)
         located = self.run(batched_inputs, objects)
@@ -133,18 +161,26 @@ class SaliencyDenseMixin(SaliencyMixin):
             close = iou >= iou.amax(dim=1, keepdim=True).clamp(max=0.5)
             scores, index = class_probability(found, raw).masked_fill(~close, -1).max(dim=1)
             level = torch.searchsorted(first, index, right=True) - 1
-            source = dict(level=level, anchor_index=index - first[level], anchor_boxes=Boxes.cat(anchors)[index])
+            source = dict(
+                level=level,
+                anchor_index=index - first[level],
+                anchor_boxes=Boxes.cat(anchors)[index],
+            )
             source = {**found.get_fields(), **source, "scores": scores}
             given.append(Instances(found.image_size, **source))
         return replace(located, instances=given)
 
-    def _with_outputs(self, instances: Instances, logits: Tensor, deltas: Tensor, *others: Tensor) -> Instances:
+    def _with_outputs(
+        self, instances: Instances, logits: Tensor, deltas: Tensor, *others: Tensor
+    ) -> Instances:
         boxes = self.box2box_transform.apply_deltas(deltas, instances.anchor_boxes.tensor)
         probs = self.class_probs(logits, *others)
         outputs = dict(class_logits=logits, class_probs=probs, class_vectors=probs, raw_boxes=boxes)
         return Instances(instances.image_size, **instances.get_fields(), **outputs)
 
-    def postprocess(self, batched_inputs: List[Dict], clean: ForwardPass, fields: List[Dict]) -> List[Dict]:
+    def postprocess(
+        self, batched_inputs: List[Dict], clean: ForwardPass, fields: List[Dict]
+    ) -> List[Dict]:
         results = []
         for x, instances, extra in zip(batched_inputs, clean.instances, fields):
             for name in PROVENANCE:
@@ -156,14 +192,18 @@ class SaliencyDenseMixin(SaliencyMixin):
             results.append({"instances": detector_postprocess(instances, *size)})
         return results
 
-    def feature_gradients(self, forward_pass: ForwardPass, class_target: str) -> List[Iterator[List[FeatureWindow]]]:
+    def feature_gradients(
+        self, forward_pass: ForwardPass, class_target: str
+    ) -> List[Iterator[List[FeatureWindow]]]:
         """
-        The head on small windows instead of whole levels, one backward pass for each output of all detections.
+        The head on small windows instead of whole levels, one backward pass for each output of all
+        detections.
 
-        The head is a stack of convolutions, so an output depends on the cells within their joint radius. The windows
-        are shifted inside the level, never padded: where one touches the border of the level, its own zero padding
-        is that of the level, and elsewhere the padding is beyond the radius. Other heads (GroupNorm couples all cells
-        of a level) are differentiated as a whole.
+        The head is a stack of convolutions, so an output depends on the cells within their joint
+        radius. The windows are shifted inside the level, never padded: where one touches the border
+        of the level, its own zero padding is that of the level, and elsewhere the padding is beyond
+        the radius. Other heads (GroupNorm couples all cells of a level) are differentiated as a
+        whole.
         """
         radii = [receptive_radius(layers) for layers in self.prediction_layers()]
         known = [radius for radius in radii if radius is not None]
@@ -181,20 +221,32 @@ class SaliencyDenseMixin(SaliencyMixin):
             members = (instances.level == level).nonzero()[:, 0]
             index = instances.anchor_index[members]
             feature = forward_pass.features[names[level]][b].detach()
-            cells = torch.div(index, self.anchor_generator.num_anchors[level], rounding_mode="floor")
+            cells = torch.div(
+                index, self.anchor_generator.num_anchors[level], rounding_mode="floor"
+            )
             corners, windows = cut_windows(feature, cells, radius)
             predictions = self._read_windows(windows, index, cells, corners, feature.shape[-1])
-            targets = instance_targets(self._with_outputs(instances[members], *predictions), class_target)
+            targets = instance_targets(
+                self._with_outputs(instances[members], *predictions), class_target
+            )
             gradient = torch.stack(
-                [torch.autograd.grad(targets[:, k].sum(), windows, retain_graph=True)[0] for k in range(len(OUTPUTS))],
+                [
+                    torch.autograd.grad(targets[:, k].sum(), windows, retain_graph=True)[0]
+                    for k in range(len(OUTPUTS))
+                ],
                 dim=1,
             )
             for i, (top, left), g in zip(members.tolist(), corners.tolist(), gradient):
                 result[i].append(FeatureWindow(names[level], top, left, g))
         return result
 
-    def _read_windows(self, windows: Tensor, index: Tensor, cells: Tensor, corners: Tensor, width: int) -> List[Tensor]:
-        """The predictions (n, size) for the anchors ``index`` from the windows (n, C, h, w) around their cells."""
+    def _read_windows(
+        self, windows: Tensor, index: Tensor, cells: Tensor, corners: Tensor, width: int
+    ) -> List[Tensor]:
+        """
+        The predictions (n, size) for the anchors ``index`` from the windows (n, C, h, w) around
+        their cells.
+        """
         rows = torch.div(cells, width, rounding_mode="floor") - corners[:, 0]
         columns = cells % width - corners[:, 1]
         which = torch.arange(len(windows), device=windows.device)
@@ -209,10 +261,11 @@ class SaliencyDenseMixin(SaliencyMixin):
 
 def _distance_to_outputs(instances: Instances, scores: Tensor, boxes: Tensor) -> Tensor:
     """
-    How far each of N detections is from what each of R anchors says, to find the anchor it came from.
+    How far each of N detections is from what each of R anchors says, to find the anchor it came
+    from.
 
-    Detections are copies of anchors' outputs, so one distance is 0, or as small as rounding; anchors with another
-    score for the detection's class are out of the question.
+    Detections are copies of anchors' outputs, so one distance is 0, or as small as rounding;
+    anchors with another score for the detection's class are out of the question.
 
     Returns:
         Tensor: (N, R), in pixels; inf where the scores differ.

@@ -7,12 +7,16 @@ from torch import Tensor, nn
 
 
 def receptive_radius(modules: Tuple[nn.Module, ...]) -> Optional[int]:
-    """Radius in cells of a stack of stride-1 convolutions and pointwise activations; None for any other module."""
+    """
+    Radius in cells of a stack of stride-1 convolutions and pointwise activations; None for any
+    other module.
+    """
     radius = 0
     for module in (m for part in modules for m in part.modules() if not list(m.children())):
         if isinstance(module, nn.Conv2d):
             same_size = all(
-                2 * p == d * (k - 1) for p, d, k in zip(module.padding, module.dilation, module.kernel_size)
+                2 * p == d * (k - 1)
+                for p, d, k in zip(module.padding, module.dilation, module.kernel_size)
             )
             if module.stride != (1, 1) or not same_size or module.padding_mode != "zeros":
                 return None
@@ -27,7 +31,8 @@ def cut_windows(feature: Tensor, cells: Tensor, radius: int) -> Tuple[Tensor, Te
     Windows of a level (C, H, W) around n cells, shifted inside the level.
 
     Returns:
-        corners (n, 2) as (top, left), and the windows (n, C, h, w), leaves that gradients can be taken to.
+        corners (n, 2) as (top, left), and the windows (n, C, h, w), leaves that gradients can be
+        taken to.
     """
     height, width = feature.shape[-2:]
     h, w = min(2 * radius + 1, height), min(2 * radius + 1, width)

@@ -1,4 +1,7 @@
-"""FCOS: class logits, box distances and centerness for each point. Detectron2 has it for lazy configs only."""
+"""
+FCOS: class logits, box distances and centerness for each point. Detectron2 has it for lazy configs
+only.
+"""
 
 from typing import Any, Dict, List, Tuple
 
@@ -18,13 +21,14 @@ class SaliencyFCOSMixin(SaliencyDenseMixin):
     """
     Explains ``FCOS`` models. Its anchors are points: squares as large as a cell, one for each cell.
 
-    The class output "score" is the score that FCOS gives, sqrt(sigmoid(z_c) * sigmoid(centerness)); "logit" and
-    "contrast" are of the class logits z alone, since centerness is the same for all classes. A side of the box whose
-    distance from the point is predicted as negative, which FCOS takes for 0, has a gradient of zero.
+    The class output "score" is the score that FCOS gives, sqrt(sigmoid(z_c) * sigmoid(centerness));
+    "logit" and "contrast" are of the class logits z alone, since centerness is the same for all
+    classes. A side of the box whose distance from the point is predicted as negative, which FCOS
+    takes for 0, has a gradient of zero.
 
     Note:
-        Methods that look at the region a detection was read from (SSGrad-CAM) take the detected box, as a point has
-        no region.
+        Methods that look at the region a detection was read from (SSGrad-CAM) take the detected
+        box, as a point has no region.
     """
 
     def prediction_layers(self) -> List[Tuple[nn.Module, nn.Module]]:
@@ -45,7 +49,8 @@ class SaliencyFCOSMixin(SaliencyDenseMixin):
 @META_ARCH_REGISTRY.register()
 class SaliencyFCOS(SaliencyFCOSMixin, FCOS):
     """
-    ``FCOS`` that explains its detections, built from the keys of ``MODEL.FCOS``; same checkpoint keys.
+    ``FCOS`` that explains its detections, built from the keys of ``MODEL.FCOS``; same checkpoint
+    keys.
 
     Args:
         saliency_head: a :class:`SaliencyHead`, or None for the stock behaviour.
@@ -91,7 +96,10 @@ class SaliencyFCOS(SaliencyFCOSMixin, FCOS):
 
 @BACKBONE_REGISTRY.register()
 def build_resnet_fpn_p5p6p7_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
-    """ResNet and FPN with P6 and P7 made from P5, as in FCOS; Detectron2's RetinaNet makes them from C5."""
+    """
+    ResNet and FPN with P6 and P7 made from P5, as in FCOS; Detectron2's RetinaNet makes them from
+    C5.
+    """
     channels = cfg.MODEL.FPN.OUT_CHANNELS
     return FPN(
         bottom_up=build_resnet_backbone(cfg, input_shape),

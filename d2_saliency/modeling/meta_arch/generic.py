@@ -1,4 +1,6 @@
-"""Architectures that d2_saliency has never heard of, explained through the ``Instances`` they return."""
+"""
+Architectures that d2_saliency has never heard of, explained through the ``Instances`` they return.
+"""
 
 from dataclasses import replace
 from typing import Any, Dict, List, Optional, Tuple
@@ -22,45 +24,68 @@ FIELDS = ("pred_boxes", "scores", "pred_classes")
 
 class SaliencyGenericMixin(SaliencyMixin):
     """
-    Explains any model whose eval-mode ``forward`` takes Detectron2's input dicts and returns ``Instances`` with
-    ``pred_boxes``, ``scores`` and ``pred_classes``.
+    Explains any model whose eval-mode ``forward`` takes Detectron2's input dicts and returns
+    ``Instances`` with ``pred_boxes``, ``scores`` and ``pred_classes``.
 
-    Gradient methods differentiate ``scores`` and ``pred_boxes`` as they come out of the model. What the model did to
-    them counts: a coordinate that it clipped to the image has a gradient of zero, and CLASS_TARGET "contrast" and
-    TARGET_CLASS are not available since the scores of other classes are not revealed.
+    Gradient methods differentiate ``scores`` and ``pred_boxes`` as they come out of the model. What
+    the model did to them counts: a coordinate that it clipped to the image has a gradient of zero,
+    and CLASS_TARGET "contrast" and TARGET_CLASS are not available since the scores of other classes
+    are not revealed.
 
     Provenance field: ``output_index`` (N,), the position in the model's output.
     """
 
     knows_provenance = False
 
-    def run(self, batched_inputs: List[Dict], instances: Optional[List[Instances]] = None) -> ForwardPass:
-        results = _checked(super(SaliencyMixin, self).forward(batched_inputs), batched_inputs, type(self).__name__)
-        found = [_in_input_pixels(r["instances"], x["image"].shape[-2:]) for r, x in zip(results, batched_inputs)]
+    def run(
+        self, batched_inputs: List[Dict], instances: Optional[List[Instances]] = None
+    ) -> ForwardPass:
+        results = _checked(
+            super(SaliencyMixin, self).forward(batched_inputs), batched_inputs, type(self).__name__
+        )
+        found = [
+            _in_input_pixels(r["instances"], x["image"].shape[-2:])
+            for r, x in zip(results, batched_inputs)
+        ]
         if instances is not None:
             found = [_pick(now, before) for now, before in zip(found, instances)]
-        return ForwardPass([x["image"] for x in batched_inputs], {}, _padded_size(found), found, results)
+        return ForwardPass(
+            [x["image"] for x in batched_inputs], {}, _padded_size(found), found, results
+        )
 
     def outputs(self, forward_pass: ForwardPass) -> List[Instances]:
         found = forward_pass.instances
-        return [Instances(i.image_size, **i.get_fields(), class_vectors=one_class_vectors(i)) for i in found]
+        return [
+            Instances(i.image_size, **i.get_fields(), class_vectors=one_class_vectors(i))
+            for i in found
+        ]
 
     def raw_outputs(self, batched_inputs: List[Dict]) -> List[RawOutputs]:
-        """The detections themselves, score threshold and NMS included: more is not known of such a model."""
+        """
+        The detections themselves, score threshold and NMS included: more is not known of such a
+        model.
+        """
         with torch.no_grad():
             return [raw_outputs_of_instances(i) for i in self.run(batched_inputs).instances]
 
     def locate(self, batched_inputs: List[Dict], objects: List[Instances]) -> ForwardPass:
-        """The score is the best of the class among the model's outputs with an IoU above 0.5; 0 if there is none."""
+        """
+        The score is the best of the class among the model's outputs with an IoU above 0.5; 0 if
+        there is none.
+        """
         located = self.run(batched_inputs)
         given = []
         for found, of_image in zip(objects, located.instances):
             raw = raw_outputs_of_instances(of_image)
             probability = class_probability(found, raw) * (target_iou(found, raw) > 0.5)
-            given.append(Instances(found.image_size, **{**found.get_fields(), "scores": best(probability)}))
+            given.append(
+                Instances(found.image_size, **{**found.get_fields(), "scores": best(probability)})
+            )
         return replace(located, instances=given)
 
-    def postprocess(self, batched_inputs: List[Dict], clean: ForwardPass, fields: List[Dict]) -> List[Dict]:
+    def postprocess(
+        self, batched_inputs: List[Dict], clean: ForwardPass, fields: List[Dict]
+    ) -> List[Dict]:
         results = clean.results or []
         for result, extra in zip(results, fields):
             for name, value in extra.items():
@@ -72,8 +97,15 @@ def _checked(results: Any, batched_inputs: List[Dict], model: str) -> List[Dict]
     """What a model returned for some images, if it can be understood."""
     num_images = len(batched_inputs)
     if not isinstance(results, (list, tuple)) or len(results) != num_images:
-        shown = f"{len(results)} results" if isinstance(results, (list, tuple)) else type(results).__name__
-        raise ValueError(f"{model} returned {shown} for {num_images} images; a list with a dict for each is needed.")
+        shown = (
+            f"{len(results)} results"
+            if isinstance(results, (list, tuple))
+            else type(results).__name__
+        )
+        raise ValueError(
+            f"{model} returned {shown} for {num_images} images; a list with a dict for each is "
+            "needed."
+        )
     for x, result in zip(batched_inputs, results):
         instances: Any = result.get("instances") if isinstance(result, dict) else None
         missing = ["instances"]
@@ -81,16 +113,22 @@ def _checked(results: Any, batched_inputs: List[Dict], model: str) -> List[Dict]
             missing = [name for name in FIELDS if not instances.has(name)]
         if missing:
             needed = ", ".join(FIELDS)
-            raise ValueError(f"{model} returned no {', '.join(missing)}; Instances with {needed} are needed.")
+            raise ValueError(
+                f"{model} returned no {', '.join(missing)}; Instances with {needed} are needed."
+            )
         boxes = instances.pred_boxes
         if boxes.tensor.shape[1] != 4:
-            raise ValueError(f"{model} returned {type(boxes).__name__}; only upright boxes can be explained.")
+            raise ValueError(
+                f"{model} returned {type(boxes).__name__}; only upright boxes can be explained."
+            )
         size = tuple(instances.image_size)
         asked = x.get("height", size[0]), x.get("width", size[1])
         if size != asked:
             raise ValueError(
-                f"{model} returned detections in an image of {size} pixels, but its input's 'height' and 'width' ask "
-                f"for {asked}; scale them with detectron2.modeling.detector_postprocess(instances, height, width)."
+                f"{model} returned detections in an image of {size} pixels, but its input's "
+                "'height' and 'width' ask "
+                f"for {asked}; scale them with detectron2.modeling.detector_postprocess(instances, "
+                "height, width)."
             )
     return list(results)
 
@@ -102,7 +140,10 @@ def _padded_size(instances: List[Instances]) -> Tuple[int, int]:
 
 
 def _in_input_pixels(result: Instances, image_size) -> Instances:
-    """The three fields that every detector has, with boxes scaled from the output's size to the network input's."""
+    """
+    The three fields that every detector has, with boxes scaled from the output's size to the
+    network input's.
+    """
     height, width = int(image_size[0]), int(image_size[1])
     boxes = result.pred_boxes.tensor
     scale = boxes.new_tensor([width / result.image_size[1], height / result.image_size[0]] * 2)
@@ -120,7 +161,8 @@ def _pick(now: Instances, before: Instances) -> Instances:
     """The same detections in another run on the same image."""
     if len(before) and before.output_index.max() >= len(now):
         raise RuntimeError(
-            "The model returned fewer detections when it ran on the same image again; it is not deterministic, so its "
+            "The model returned fewer detections when it ran on the same image again; it is not "
+            "deterministic, so its "
             "gradients cannot be assigned to detections."
         )
     picked = now[before.output_index]
@@ -131,7 +173,10 @@ def _pick(now: Instances, before: Instances) -> Instances:
 
 @META_ARCH_REGISTRY.register()
 def SaliencyGeneric(cfg):
-    """Build ``MODEL.SALIENCY_HEAD.META_ARCHITECTURE`` and make it explainable through its ``Instances`` alone."""
+    """
+    Build ``MODEL.SALIENCY_HEAD.META_ARCHITECTURE`` and make it explainable through its
+    ``Instances`` alone.
+    """
     from .build import as_generic  # build knows all architectures, this one among them
 
     architecture = META_ARCH_REGISTRY.get(cfg.MODEL.SALIENCY_HEAD.META_ARCHITECTURE)

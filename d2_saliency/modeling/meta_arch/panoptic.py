@@ -1,4 +1,7 @@
-"""Panoptic FPN: an R-CNN whose detections are explained, beside a semantic segmentation that stays as it is."""
+"""
+Panoptic FPN: an R-CNN whose detections are explained, beside a semantic segmentation that stays as
+it is.
+"""
 
 from typing import Dict, List
 
@@ -13,9 +16,14 @@ from .rcnn import SaliencyRCNNMixin
 
 
 class SaliencyPanopticFPNMixin(SaliencyRCNNMixin):
-    """Explains the "instances" of ``PanopticFPN`` models; "sem_seg" and "panoptic_seg" are the stock ones."""
+    """
+    Explains the "instances" of ``PanopticFPN`` models; "sem_seg" and "panoptic_seg" are the stock
+    ones.
+    """
 
-    def postprocess(self, batched_inputs: List[Dict], clean: ForwardPass, fields: List[Dict]) -> List[Dict]:
+    def postprocess(
+        self, batched_inputs: List[Dict], clean: ForwardPass, fields: List[Dict]
+    ) -> List[Dict]:
         sizes = [instances.image_size for instances in clean.instances]
         segmentations, _ = self.sem_seg_head(clean.features, None)
         results = super().postprocess(batched_inputs, clean, fields)

@@ -55,12 +55,14 @@ class SaliencyRCNNMixin(SaliencyMixin):
     """
     Explains ``GeneralizedRCNN`` models with RoI heads known to :func:`roi_outputs`.
 
-    Provenance field: ``proposal_boxes``, the RoI that a detection was computed from. Detectron2 detaches proposals,
-    so a detection depends on the features through the RoIAlign of that RoI alone (METHODS section 2): explanations
-    are of the second stage, given the proposal.
+    Provenance field: ``proposal_boxes``, the RoI that a detection was computed from. Detectron2
+    detaches proposals, so a detection depends on the features through the RoIAlign of that RoI
+    alone: explanations are of the second stage, given the proposal.
     """
 
-    def run(self, batched_inputs: List[Dict], instances: Optional[List[Instances]] = None) -> ForwardPass:
+    def run(
+        self, batched_inputs: List[Dict], instances: Optional[List[Instances]] = None
+    ) -> ForwardPass:
         images = self._preprocess(batched_inputs)
         features = self.backbone(images.tensor)
         if instances is None:
@@ -70,17 +72,27 @@ class SaliencyRCNNMixin(SaliencyMixin):
         padded_size = tuple(images.tensor.shape[-2:])
         return ForwardPass([x["image"] for x in batched_inputs], features, padded_size, instances)
 
-    def _find_instances(self, batched_inputs: List[Dict], images, features: Dict[str, Tensor]) -> List[Instances]:
-        """Stock inference of the box branch, which also remembers the proposal of each detection."""
+    def _find_instances(
+        self, batched_inputs: List[Dict], images, features: Dict[str, Tensor]
+    ) -> List[Instances]:
+        """
+        Stock inference of the box branch, which also remembers the proposal of each detection.
+        """
         proposals, outputs = self._all_outputs(batched_inputs, images, features)
         per_image = [len(p) for p in proposals]
         boxes, probs = outputs.boxes.flatten(1).split(per_image), outputs.probs.split(per_image)
         predictor = self.roi_heads.box_predictor
         predictor = predictor[-1] if isinstance(predictor, nn.ModuleList) else predictor
-        thresholds = predictor.test_score_thresh, predictor.test_nms_thresh, predictor.test_topk_per_image
+        thresholds = (
+            predictor.test_score_thresh,
+            predictor.test_nms_thresh,
+            predictor.test_topk_per_image,
+        )
         found, kept = fast_rcnn_inference(boxes, probs, images.image_sizes, *thresholds)
         for i, k, p, b, s in zip(found, kept, proposals, boxes, probs):
-            finite = b.isfinite().all(dim=1) & s.isfinite().all(dim=1)  # stock inference counts only these rows
+            finite = b.isfinite().all(dim=1) & s.isfinite().all(
+                dim=1
+            )  # stock inference counts only these rows
             i.proposal_boxes = p.proposal_boxes[finite.nonzero()[:, 0][k]]
         return found
 
@@ -93,10 +105,15 @@ class SaliencyRCNNMixin(SaliencyMixin):
         return proposals, roi_outputs(self.roi_heads, self._pool_from(features), proposals)
 
     def raw_outputs(self, batched_inputs: List[Dict]) -> List[RawOutputs]:
-        """One output for each proposal; its class vector is the softmax with the background as last entry."""
+        """
+        One output for each proposal; its class vector is the softmax with the background as last
+        entry.
+        """
         with torch.no_grad():
             images = self._preprocess(batched_inputs)
-            proposals, outputs = self._all_outputs(batched_inputs, images, self.backbone(images.tensor))
+            proposals, outputs = self._all_outputs(
+                batched_inputs, images, self.backbone(images.tensor)
+            )
             result = []
             per_image = [len(p) for p in proposals]
             for size, boxes, probs in zip(
@@ -117,13 +134,18 @@ class SaliencyRCNNMixin(SaliencyMixin):
     def locate(self, batched_inputs: List[Dict], objects: List[Instances]) -> ForwardPass:
         """Second stage alone: the boxes of the objects are its proposals."""
         check_classes(objects, self.roi_heads.num_classes)
-        given = [Instances(o.image_size, **{**o.get_fields(), "proposal_boxes": o.pred_boxes}) for o in objects]
+        given = [
+            Instances(o.image_size, **{**o.get_fields(), "proposal_boxes": o.pred_boxes})
+            for o in objects
+        ]
         located = self.run(batched_inputs, given)
         for found, outputs in zip(given, self.outputs(located)):
             found.scores = outputs.class_probs.gather(1, found.pred_classes[:, None])[:, 0]
         return located
 
-    def postprocess(self, batched_inputs: List[Dict], clean: ForwardPass, fields: List[Dict]) -> List[Dict]:
+    def postprocess(
+        self, batched_inputs: List[Dict], clean: ForwardPass, fields: List[Dict]
+    ) -> List[Dict]:
         for instances in clean.instances:
             instances.remove("proposal_boxes")
         results = self.roi_heads.forward_with_given_boxes(clean.features, clean.instances)
@@ -135,19 +157,24 @@ class SaliencyRCNNMixin(SaliencyMixin):
     def source_boxes(self, instances: Instances) -> Tensor:
         return instances.proposal_boxes.tensor
 
-    def feature_gradients(self, forward_pass: ForwardPass, class_target: str) -> List[Iterator[List[FeatureWindow]]]:
+    def feature_gradients(
+        self, forward_pass: ForwardPass, class_target: str
+    ) -> List[Iterator[List[FeatureWindow]]]:
         """
         Five backward passes of the box head serve all detections.
 
-        With r_i the pooled features of detection i, the head treats RoIs independently in eval mode, so the gradient
-        of sum_i y_i to r_i is dy_i/dr_i; the gradient to the feature level is RoIAlign^T of it.
+        With r_i the pooled features of detection i, the head treats RoIs independently in eval
+        mode, so the gradient of sum_i y_i to r_i is dy_i/dr_i; the gradient to the feature level is
+        RoIAlign^T of it.
         """
         heads, instances = self.roi_heads, forward_pass.instances
         if not has_matrices(box_pooler(heads)):
             return super().feature_gradients(forward_pass, class_target)
         features = {name: f.detach() for name, f in forward_pass.features.items()}
         pool = RecordingPool(box_pooler(heads), box_levels(heads), features)
-        found = _with_outputs(instances, roi_outputs(heads, pool, [_proposals(i) for i in instances]))
+        found = _with_outputs(
+            instances, roi_outputs(heads, pool, [_proposals(i) for i in instances])
+        )
         reads = pool.reads
         if class_target == "mask":
             reads = reads + self._add_mask_logits(found, features)
@@ -155,22 +182,33 @@ class SaliencyRCNNMixin(SaliencyMixin):
         pooled = [read.pooled for read in reads]
         gradients = zip(
             *(
-                torch.autograd.grad(targets[:, k].sum(), pooled, retain_graph=True, materialize_grads=True)
+                torch.autograd.grad(
+                    targets[:, k].sum(), pooled, retain_graph=True, materialize_grads=True
+                )
                 for k in range(len(OUTPUTS))
             )
         )
-        per_read = [torch.stack(g, dim=1).split([len(i) for i in instances]) for g in gradients]  # (N, 5, C, P, P)
+        per_read = [
+            torch.stack(g, dim=1).split([len(i) for i in instances]) for g in gradients
+        ]  # (N, 5, C, P, P)
         return [
-            read_windows(features, [(read, read.boxes[b], g[b]) for read, g in zip(reads, per_read)])
+            read_windows(
+                features, [(read, read.boxes[b], g[b]) for read, g in zip(reads, per_read)]
+            )
             for b in range(len(instances))
         ]
 
-    def _add_mask_logits(self, instances: List[Instances], features: Dict[str, Tensor]) -> List[Read]:
+    def _add_mask_logits(
+        self, instances: List[Instances], features: Dict[str, Tensor]
+    ) -> List[Read]:
         """Put ``mask_logits`` (N,) onto the instances; returns what was read for them."""
         heads = self.roi_heads
         pool = RecordingPool(mask_pooler(heads), mask_levels(heads), features)
         if not has_matrices(pool.pooler):
-            raise ValueError("MODEL.SALIENCY_HEAD.MASK_OUTPUT needs ROI_MASK_HEAD.POOLER_TYPE ROIAlign or ROIAlignV2.")
+            raise ValueError(
+                "MODEL.SALIENCY_HEAD.MASK_OUTPUT needs ROI_MASK_HEAD.POOLER_TYPE ROIAlign or "
+                "ROIAlignV2."
+            )
         logits = mask_logits(heads, pool, instances)
         for found, own in zip(instances, logits.split([len(i) for i in instances])):
             found.mask_logits = own

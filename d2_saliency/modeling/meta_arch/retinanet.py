@@ -16,7 +16,10 @@ class SaliencyRetinaNetMixin(SaliencyDenseMixin):
     """Explains ``RetinaNet`` models."""
 
     def prediction_layers(self) -> List[Tuple[nn.Module, nn.Module]]:
-        return [(self.head.cls_subnet, self.head.cls_score), (self.head.bbox_subnet, self.head.bbox_pred)]
+        return [
+            (self.head.cls_subnet, self.head.cls_score),
+            (self.head.bbox_subnet, self.head.bbox_pred),
+        ]
 
     def prediction_sizes(self) -> List[int]:
         return [self.num_classes, 4]

@@ -1,4 +1,7 @@
-"""What RoI heads say of RoIs, as functions of pooled features: the box branch, and the mask branch of Mask R-CNN."""
+"""
+What RoI heads say of RoIs, as functions of pooled features: the box branch, and the mask branch of
+Mask R-CNN.
+"""
 
 from functools import singledispatch
 from typing import Callable, List, NamedTuple
@@ -17,7 +20,8 @@ class RoIOutputs(NamedTuple):
     What the box head says of R RoIs.
 
     Attributes:
-        logits, probs: (R, K + 1), before and after softmax, background last. Cascade averages them over its stages.
+        logits, probs: (R, K + 1), before and after softmax, background last. Cascade averages them
+            over its stages.
         boxes: (R, K, 4), or (R, 1, 4) for class-agnostic regression; decoded, not clipped.
     """
 
@@ -32,7 +36,8 @@ Pool = Callable[[List[Boxes]], Tensor]
 @singledispatch
 def roi_outputs(roi_heads: nn.Module, pool: Pool, proposals: List[Instances]) -> RoIOutputs:
     """
-    The box branch of ``roi_heads`` as a function of pooled features. New kinds of RoI heads register here.
+    The box branch of ``roi_heads`` as a function of pooled features. New kinds of RoI heads
+    register here.
 
     Args:
         roi_heads: the stock module.
@@ -43,7 +48,9 @@ def roi_outputs(roi_heads: nn.Module, pool: Pool, proposals: List[Instances]) ->
 
 
 @roi_outputs.register
-def _standard_outputs(heads: StandardROIHeads, pool: Pool, proposals: List[Instances]) -> RoIOutputs:
+def _standard_outputs(
+    heads: StandardROIHeads, pool: Pool, proposals: List[Instances]
+) -> RoIOutputs:
     predictions = heads.box_predictor(heads.box_head(pool([p.proposal_boxes for p in proposals])))
     return _decode(heads.box_predictor, predictions, proposals)
 
@@ -51,12 +58,15 @@ def _standard_outputs(heads: StandardROIHeads, pool: Pool, proposals: List[Insta
 @roi_outputs.register
 def _res5_outputs(heads: Res5ROIHeads, pool: Pool, proposals: List[Instances]) -> RoIOutputs:
     box_features = heads.res5(pool([p.proposal_boxes for p in proposals]))
-    return _decode(heads.box_predictor, heads.box_predictor(box_features.mean(dim=[2, 3])), proposals)
+    return _decode(
+        heads.box_predictor, heads.box_predictor(box_features.mean(dim=[2, 3])), proposals
+    )
 
 
 @roi_outputs.register
 def _cascade_outputs(heads: CascadeROIHeads, pool: Pool, proposals: List[Instances]) -> RoIOutputs:
-    # Stock `_run_stage` scales the gradient of each stage down, for training; an explanation wants the true one.
+    # Stock `_run_stage` scales the gradient of each stage down, for training; an explanation wants
+    # the true one.
     stages: List[RoIOutputs] = []
     sizes = [p.image_size for p in proposals]
     for box_head, predictor in zip(heads.box_head, heads.box_predictor):
@@ -65,7 +75,9 @@ def _cascade_outputs(heads: CascadeROIHeads, pool: Pool, proposals: List[Instanc
             proposals = heads._create_proposals_from_boxes(boxes, sizes)
         predictions = predictor(box_head(pool([p.proposal_boxes for p in proposals])))
         stages.append(_decode(predictor, predictions, proposals))
-    mean = [sum(values) * (1.0 / len(stages)) for values in zip(*((s.logits, s.probs) for s in stages))]
+    mean = [
+        sum(values) * (1.0 / len(stages)) for values in zip(*((s.logits, s.probs) for s in stages))
+    ]
     return RoIOutputs(mean[0], mean[1], stages[-1].boxes)
 
 
@@ -80,12 +92,15 @@ def box_pooler(roi_heads: nn.Module) -> nn.Module:
 
 
 def box_levels(roi_heads: nn.Module) -> List[str]:
-    return roi_heads.in_features if isinstance(roi_heads, Res5ROIHeads) else roi_heads.box_in_features
+    return (
+        roi_heads.in_features if isinstance(roi_heads, Res5ROIHeads) else roi_heads.box_in_features
+    )
 
 
 def mask_logits(roi_heads: nn.Module, pool: Pool, instances: List[Instances]) -> Tensor:
     """
-    How sure the mask branch is of each detection's mask: the mean logit inside of the predicted mask.
+    How sure the mask branch is of each detection's mask: the mean logit inside of the predicted
+    mask.
 
     Args:
         roi_heads: the stock module.
@@ -97,7 +112,9 @@ def mask_logits(roi_heads: nn.Module, pool: Pool, instances: List[Instances]) ->
     """
     features = pool([i.pred_boxes for i in instances])
     features = roi_heads.res5(features) if isinstance(roi_heads, Res5ROIHeads) else features
-    logits = roi_heads.mask_head.layers(features)  # (R, K, M, M), or (R, 1, M, M) for class-agnostic masks
+    logits = roi_heads.mask_head.layers(
+        features
+    )  # (R, K, M, M), or (R, 1, M, M) for class-agnostic masks
     classes = torch.cat([i.pred_classes for i in instances])
     rows = torch.arange(len(logits), device=logits.device)
     own = logits[rows, classes if logits.shape[1] > 1 else 0].flatten(1)
@@ -106,14 +123,22 @@ def mask_logits(roi_heads: nn.Module, pool: Pool, instances: List[Instances]) ->
 
 
 def mask_pooler(roi_heads: nn.Module) -> nn.Module:
-    """The pooler of the mask branch; ValueError for RoI heads without a mask head, or with an unusual one."""
-    if not getattr(roi_heads, "mask_on", False) or not isinstance(roi_heads.mask_head, BaseMaskRCNNHead):
+    """
+    The pooler of the mask branch; ValueError for RoI heads without a mask head, or with an unusual
+    one.
+    """
+    if not getattr(roi_heads, "mask_on", False) or not isinstance(
+        roi_heads.mask_head, BaseMaskRCNNHead
+    ):
         raise ValueError(
-            "MODEL.SALIENCY_HEAD.MASK_OUTPUT explains the masks of a Mask R-CNN; this model has no mask head of that "
+            "MODEL.SALIENCY_HEAD.MASK_OUTPUT explains the masks of a Mask R-CNN; this model has no "
+            "mask head of that "
             "kind (MODEL.MASK_ON). Leave it at False."
         )
     return roi_heads.pooler if isinstance(roi_heads, Res5ROIHeads) else roi_heads.mask_pooler
 
 
 def mask_levels(roi_heads: nn.Module) -> List[str]:
-    return roi_heads.in_features if isinstance(roi_heads, Res5ROIHeads) else roi_heads.mask_in_features
+    return (
+        roi_heads.in_features if isinstance(roi_heads, Res5ROIHeads) else roi_heads.mask_in_features
+    )

@@ -47,7 +47,9 @@ def has_matrices(pooler: nn.Module) -> bool:
     return all(isinstance(align, ROIAlign) for align in pooler.level_poolers)
 
 
-def read_windows(features: Dict[str, Tensor], reads: List[Tuple[Read, Boxes, Tensor]]) -> Iterator[List[FeatureWindow]]:
+def read_windows(
+    features: Dict[str, Tensor], reads: List[Tuple[Read, Boxes, Tensor]]
+) -> Iterator[List[FeatureWindow]]:
     """
     RoIAlign^T of the gradients of what one image's detections were read from.
 

@@ -21,7 +21,8 @@ def build_saliency_head(cfg: Optional[CfgNode] = None):
     Build the head named by ``cfg.MODEL.SALIENCY_HEAD.NAME``; without a config, the default method.
 
     Raises:
-        ValueError: for an unknown name, whose message lists the known ones, or a value that no method can use.
+        ValueError: for an unknown name, whose message lists the known ones, or a value that no
+            method can use.
     """
     if cfg is None or "SALIENCY_HEAD" not in cfg.MODEL:
         cfg = get_cfg()
@@ -29,7 +30,9 @@ def build_saliency_head(cfg: Optional[CfgNode] = None):
     check_values(cfg.MODEL.SALIENCY_HEAD)
     name = cfg.MODEL.SALIENCY_HEAD.NAME
     if name not in SALIENCY_HEAD_REGISTRY:
-        raise ValueError(f"There is no saliency method '{name}'; choose one of {', '.join(method_names())}.")
+        raise ValueError(
+            f"There is no saliency method '{name}'; choose one of {', '.join(method_names())}."
+        )
     return SALIENCY_HEAD_REGISTRY.get(name)(cfg)
 
 

@@ -1,4 +1,7 @@
-"""What CAM methods share: activations and gradients of a feature map in, five maps at feature resolution out."""
+"""
+What CAM methods share: activations and gradients of a feature map in, five maps at feature
+resolution out.
+"""
 
 import math
 from abc import abstractmethod
@@ -28,8 +31,10 @@ class Evidence:
     Attributes:
         activations: A (C, H, W), the whole level.
         total: sum_ab A_ab of each channel, (C,).
-        gradient: g (T, C, h, w), the targets' gradients to A inside of the window at (top, left); zero outside of it.
-        region: M (H, W), 1. where the cell belongs to the RoI or anchor that the detection was computed from.
+        gradient: g (T, C, h, w), the targets' gradients to A inside of the window at (top, left);
+            zero outside of it.
+        region: M (H, W), 1. where the cell belongs to the RoI or anchor that the detection was
+            computed from.
     """
 
     activations: Tensor
@@ -51,13 +56,16 @@ class Evidence:
 
 class CAMHead(SaliencyHead):
     """
-    Base of the CAM family. A method implements :meth:`combine`, everything up to the final ReLU of its equation.
+    Base of the CAM family. A method implements :meth:`combine`, everything up to the final ReLU of
+    its equation.
 
     Class attributes of a method:
         whole_level: the map covers the level (H, W), not only the window (h, w).
-        moments: windows hold this many powers of the gradient, one after the other: (moments * 5, C, h, w).
+        moments: windows hold this many powers of the gradient, one after the other: (moments * 5,
+            C, h, w).
         smooths: the method uses :meth:`smooth`, so the window must have room for the Gaussian.
-        odd: ``combine(-g) = -combine(g)``, so that both directions of a coordinate come from one evaluation.
+        odd: ``combine(-g) = -combine(g)``, so that both directions of a coordinate come from one
+            evaluation.
     """
 
     whole_level = False
@@ -78,17 +86,22 @@ class CAMHead(SaliencyHead):
     ):
         """
         Args:
-            layer: "auto", the pyramid level that a detection was read from, or the name of a module.
-            coord_sign: "both" directions of a coordinate (the larger of the two maps, pixel by pixel), "positive",
-                "negative", or "inward", the direction in which the box gets smaller.
-            smooth_sigma: Gaussian of ODAM and of the space maps of SSGrad-CAM(++), in cells; 0: none.
+            layer: "auto", the pyramid level that a detection was read from, or the name of a
+                module.
+            coord_sign: "both" directions of a coordinate (the larger of the two maps, pixel by
+                pixel), "positive", "negative", or "inward", the direction in which the box gets
+                smaller.
+            smooth_sigma: Gaussian of ODAM and of the space maps of SSGrad-CAM(++), in cells; 0:
+                none.
             channels: use only these channels of A; empty: all.
             neurons: use only these cells (y, x) of A; empty: all. See the config key NEURONS.
             kwargs: see :class:`SaliencyHead`.
         """
         super().__init__(**kwargs)
         if coord_sign not in COORD_SIGNS:
-            raise ValueError(f"MODEL.SALIENCY_HEAD.COORD_SIGN is '{coord_sign}'; choose one of {COORD_SIGNS}.")
+            raise ValueError(
+                f"MODEL.SALIENCY_HEAD.COORD_SIGN is '{coord_sign}'; choose one of {COORD_SIGNS}."
+            )
         self.layer = layer
         self.coord_sign = coord_sign
         self.smooth_sigma = smooth_sigma
@@ -103,7 +116,9 @@ class CAMHead(SaliencyHead):
             (y0, x0), (y1, x1) = neurons
             neurons = [(y, x) for y in range(y0, y1 + 1) for x in range(x0, x1 + 1)]
         elif head.REGION:
-            raise ValueError("MODEL.SALIENCY_HEAD.REGION needs two corners [[y0, x0], [y1, x1]] in NEURONS.")
+            raise ValueError(
+                "MODEL.SALIENCY_HEAD.REGION needs two corners [[y0, x0], [y1, x1]] in NEURONS."
+            )
         return {
             **super().from_config(cfg),
             "layer": head.LAYER,
@@ -115,7 +130,10 @@ class CAMHead(SaliencyHead):
 
     @abstractmethod
     def combine(self, evidence: Evidence) -> Tensor:
-        """The method's equation up to its final ReLU, for T targets: (T, h, w), or (T, H, W) if ``whole_level``."""
+        """
+        The method's equation up to its final ReLU, for T targets: (T, h, w), or (T, H, W) if
+        ``whole_level``.
+        """
 
     def explain(self, detector, batched_input: Dict, clean) -> Fields:
         features, windows, fields = self.feature_windows(detector, batched_input, clean)
@@ -123,8 +141,12 @@ class CAMHead(SaliencyHead):
         totals = {name: a.sum((1, 2)) for name, a in levels.items()}
         instances = clean.instances[0]
         placed = []
-        for box, side, parts in zip(detector.source_boxes(instances), _box_sides(instances), windows):
-            scale = torch.cat([side**power for power in range(1, self.moments + 1)])[:, None, None, None]
+        for box, side, parts in zip(
+            detector.source_boxes(instances), _box_sides(instances), windows
+        ):
+            scale = torch.cat([side**power for power in range(1, self.moments + 1)])[
+                :, None, None, None
+            ]
             per_level = []
             for part in joined_windows(parts):
                 activations = levels[part.level]
@@ -134,14 +156,24 @@ class CAMHead(SaliencyHead):
                 cell = stride(clean.padded_size, activations.shape[-2:])
                 region = region_mask(box, cell, activations)
                 gradient = part.gradient.float() / scale
-                evidence = Evidence(activations, totals[part.level], gradient, part.top, part.left, region)
+                evidence = Evidence(
+                    activations, totals[part.level], gradient, part.top, part.left, region
+                )
                 per_level.append(self._placed(self._signed_map(evidence), part, cell))
             placed.append(_sum_of_levels(per_level))
         maps, regions = zip(*placed)
-        return {"pred_saliency": SaliencyMaps(maps, torch.stack(regions), instances.image_size), **fields}
+        return {
+            "pred_saliency": SaliencyMaps(maps, torch.stack(regions), instances.image_size),
+            **fields,
+        }
 
-    def feature_windows(self, detector, batched_input: Dict, clean) -> Tuple[Dict, DetectionWindows, Fields]:
-        """Feature maps (1, C, H, W) by name, the windows of gradients of each detection on them, and extra fields."""
+    def feature_windows(
+        self, detector, batched_input: Dict, clean
+    ) -> Tuple[Dict, DetectionWindows, Fields]:
+        """
+        Feature maps (1, C, H, W) by name, the windows of gradients of each detection on them, and
+        extra fields.
+        """
         if self.layer == "auto":
             return clean.features, level_windows(detector, clean, self.class_target)[0], {}
         image = batched_input["image"].detach().float().requires_grad_()
@@ -149,14 +181,24 @@ class CAMHead(SaliencyHead):
             forward_pass = detector.run([{**batched_input, "image": image}], clean.instances)
         output = layer_output(detector, self.layer, recorded)
         gradients = detector.input_gradients(forward_pass, self.class_target, output)
-        return {self.layer: output.detach()}, ([FeatureWindow(self.layer, 0, 0, g)] for _, _, g in gradients), {}
+        return (
+            {self.layer: output.detach()},
+            ([FeatureWindow(self.layer, 0, 0, g)] for _, _, g in gradients),
+            {},
+        )
 
     def _selected(self, activations: Tensor) -> Tensor:
-        """Smooth Grad-CAM++, section 3: all activations but the chosen channels and neurons are clipped to zero."""
+        """
+        Smooth Grad-CAM++, section 3: all activations but the chosen channels and neurons are
+        clipped to zero.
+        """
         sizes = activations.shape
-        if any(c >= sizes[0] for c in self.channels) or any(y >= sizes[1] or x >= sizes[2] for y, x in self.neurons):
+        if any(c >= sizes[0] for c in self.channels) or any(
+            y >= sizes[1] or x >= sizes[2] for y, x in self.neurons
+        ):
             raise ValueError(
-                f"MODEL.SALIENCY_HEAD.CHANNELS or NEURONS lie outside of a feature map of {tuple(sizes)}: "
+                "MODEL.SALIENCY_HEAD.CHANNELS or NEURONS lie outside of a feature map of "
+                f"{tuple(sizes)}: "
                 f"{sizes[0]} channels of {sizes[1]} x {sizes[2]} cells."
             )
         if self.channels:
@@ -171,7 +213,10 @@ class CAMHead(SaliencyHead):
         return activations
 
     def _signed_map(self, evidence: Evidence) -> Tensor:
-        """The method's map (5, h, w) after its ReLU, coordinates in the direction(s) that COORD_SIGN names."""
+        """
+        The method's map (5, h, w) after its ReLU, coordinates in the direction(s) that COORD_SIGN
+        names.
+        """
         if self.odd:
             m = self.combine(evidence)
             m = torch.cat([m, -m[1:]]).relu()
@@ -180,11 +225,19 @@ class CAMHead(SaliencyHead):
             signed = [torch.cat([p, p[1:] * (-1) ** k]) for k, p in enumerate(powers, start=1)]
             m = self.combine(replace(evidence, gradient=torch.cat(signed))).relu()
         positive, negative = m[1:5], m[5:]
-        chosen = {"both": torch.maximum(positive, negative), "positive": positive, "negative": negative}
-        chosen["inward"] = torch.cat([positive[:2], negative[2:]])  # x_min, y_min grow; x_max, y_max shrink
+        chosen = {
+            "both": torch.maximum(positive, negative),
+            "positive": positive,
+            "negative": negative,
+        }
+        chosen["inward"] = torch.cat(
+            [positive[:2], negative[2:]]
+        )  # x_min, y_min grow; x_max, y_max shrink
         return torch.cat([m[:1], chosen[self.coord_sign]])
 
-    def _placed(self, m: Tensor, part: FeatureWindow, cell: Tuple[float, float]) -> Tuple[Tensor, Tensor]:
+    def _placed(
+        self, m: Tensor, part: FeatureWindow, cell: Tuple[float, float]
+    ) -> Tuple[Tensor, Tensor]:
         """A map with the area (x0, y0, x1, y1) that it covers, in pixels of the network input."""
         top, left = (0, 0) if self.whole_level else (part.top, part.left)
         height, width = m.shape[-2:]
@@ -192,14 +245,20 @@ class CAMHead(SaliencyHead):
         return m, cells * cells.new_tensor([cell[1], cell[0]] * 2)
 
     def smooth(self, values: Tensor) -> Tensor:
-        """Gaussian of ``smooth_sigma`` cells over the last two axes, (..., h, w); zeros beyond the border."""
+        """
+        Gaussian of ``smooth_sigma`` cells over the last two axes, (..., h, w); zeros beyond the
+        border.
+        """
         if self.smooth_sigma <= 0:
             return values
         height, width = values.shape[-2:]
         return self._gaussian_matrix(height, values) @ values @ self._gaussian_matrix(width, values)
 
     def _gaussian_matrix(self, size: int, like: Tensor) -> Tensor:
-        """Rows of a normalised Gaussian that is cut at 3 sigma, (size, size), symmetric: convolution as a product."""
+        """
+        Rows of a normalised Gaussian that is cut at 3 sigma, (size, size), symmetric: convolution
+        as a product.
+        """
         radius = math.ceil(3 * self.smooth_sigma)
         x = torch.arange(-radius, radius + 1, device=like.device, dtype=like.dtype)
         norm = (-0.5 * (x / self.smooth_sigma) ** 2).exp().sum()
@@ -210,10 +269,14 @@ class CAMHead(SaliencyHead):
 
 
 def level_windows(detector, forward_pass, class_target: str) -> List[Iterator[List[FeatureWindow]]]:
-    """``detector.feature_gradients``, or an error that says what to do where an architecture has no known levels."""
+    """
+    ``detector.feature_gradients``, or an error that says what to do where an architecture has no
+    known levels.
+    """
     if not forward_pass.features:
         raise ValueError(
-            f"The feature map behind a detection is not known for {type(detector).__name__}; name a layer with "
+            f"The feature map behind a detection is not known for {type(detector).__name__}; name "
+            "a layer with "
             f"MODEL.SALIENCY_HEAD.LAYER. Choose from: {', '.join(layer_names(detector))}."
         )
     return detector.feature_gradients(forward_pass, class_target)
@@ -227,7 +290,10 @@ def _box_sides(instances) -> Tensor:
 
 
 def _sum_of_levels(placed: List[Tuple[Tensor, Tensor]]) -> Tuple[Tensor, Tensor]:
-    """The sum of maps (5, h, w) of several levels with their areas, on the finest grid. Cascade has such detections."""
+    """
+    The sum of maps (5, h, w) of several levels with their areas, on the finest grid. Cascade has
+    such detections.
+    """
     if len(placed) == 1:
         return placed[0]
     areas = torch.stack([area for _, area in placed])

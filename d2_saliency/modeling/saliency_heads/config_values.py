@@ -1,4 +1,7 @@
-"""Which values the keys of ``MODEL.SALIENCY_HEAD`` may have; that they exist and are of their kind, yacs knows."""
+"""
+Which values the keys of ``MODEL.SALIENCY_HEAD`` may have; that they exist and are of their kind,
+yacs knows.
+"""
 
 from typing import Any
 
@@ -40,16 +43,24 @@ def check_values(node: CfgNode, prefix: str = "") -> None:
         if isinstance(value, CfgNode):
             check_values(value, f"{name}.")
         elif value is None:
-            raise ValueError(f"MODEL.SALIENCY_HEAD.{name} has no value; leave it out for its default.")
+            raise ValueError(
+                f"MODEL.SALIENCY_HEAD.{name} has no value; leave it out for its default."
+            )
         elif name in LIMITS:
             low, high = LIMITS[name]
             if not low <= value <= high:  # nor is nan
-                raise ValueError(f"MODEL.SALIENCY_HEAD.{name} is {value}; choose a number from {low:g} to {high:g}.")
+                raise ValueError(
+                    f"MODEL.SALIENCY_HEAD.{name} is {value}; choose a number from {low:g} to "
+                    f"{high:g}."
+                )
         elif name == "CHANNELS" and not all(map(_is_index, value)):
-            raise ValueError(f"MODEL.SALIENCY_HEAD.CHANNELS is {value}; give whole numbers from 0, e.g. [3, 17].")
+            raise ValueError(
+                f"MODEL.SALIENCY_HEAD.CHANNELS is {value}; give whole numbers from 0, e.g. [3, 17]."
+            )
         elif name == "NEURONS" and not all(_is_cell(cell) for cell in value):
             raise ValueError(
-                f"MODEL.SALIENCY_HEAD.NEURONS is {value}; give cells [[y, x], ...], e.g. [[4, 7], [4, 8]]."
+                f"MODEL.SALIENCY_HEAD.NEURONS is {value}; give cells [[y, x], ...], e.g. [[4, 7], "
+                "[4, 8]]."
             )
 
 

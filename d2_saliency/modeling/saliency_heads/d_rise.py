@@ -38,23 +38,26 @@ Sums = Dict[Tuple[int, int], MaskSums]
 @SALIENCY_HEAD_REGISTRY.register()
 class DRISE(SaliencyHead):
     """
-    D-RISE (Petsiuk et al., "Black-box Explanation of Object Detectors via Saliency Maps", 2021), for any detector.
+    D-RISE (Petsiuk et al., "Black-box Explanation of Object Detectors via Saliency Maps", 2021),
+    for any detector.
 
-        s(t, j) = IoU(t, j) * cos(P_t, P_j) * O_j                                  Eqs. (2) to (5)
-        w_m     = max_j s(t, j)                                                    for the class
-        w_m     = max_j s(t, j) * exp(-|c_t - c_j| / (0.1 * side))                 for a coordinate c, ours
-        map     = sum_m w_m M_m / sum_m M_m                                        ESTIMATOR "mean", the paper's
+        s(t, j) = IoU(t, j) * cos(P_t, P_j) * O_j                     Eqs. (2) to (5)
+        w_m     = max_j s(t, j)                                       for the class
+        w_m     = max_j s(t, j) * exp(-|c_t - c_j| / (0.1 * side))    for a coordinate c, ours
+        map     = sum_m w_m M_m / sum_m M_m                           ESTIMATOR "mean", the paper's
 
-    The image is shown through N random masks M_m (:func:`grid_masks`); j runs over all that the detector says under a
-    mask before score threshold and NMS (:class:`RawOutputs`), t is the detection, or an object that the user asks for.
-    ESTIMATOR "multiscale" (ours) needs a tenth of the masks for the same insertion and deletion (BENCHMARKS.md): every
-    second mask has a grid of half as many rows and columns, and the map is :func:`slope_map`.
+    The image is shown through N random masks M_m (:func:`grid_masks`); j runs over all that the
+    detector says under a mask before score threshold and NMS (:class:`RawOutputs`), t is the
+    detection, or an object that the user asks for. ESTIMATOR "multiscale" (ours) needs a tenth of
+    the masks for the same insertion and deletion (BENCHMARKS.md): every second mask has a grid of
+    half as many rows and columns, and the map is :func:`slope_map`.
 
-    The masks serve all detections and all outputs at once. The field ``num_masks`` says how many it took.
+    The masks serve all detections and all outputs at once. The field ``num_masks`` says how many it
+    took.
 
     Note:
-        CLASS_TARGET has no meaning here: the class map is of the similarity of boxes and class vectors, as in the
-        paper. With TARGET_CLASS, P_t is all of that class.
+        CLASS_TARGET has no meaning here: the class map is of the similarity of boxes and class
+        vectors, as in the paper. With TARGET_CLASS, P_t is all of that class.
     """
 
     black_box = True
@@ -81,10 +84,17 @@ class DRISE(SaliencyHead):
         super().__init__(**kwargs)
         key = "MODEL.SALIENCY_HEAD.DRISE"
         if estimator not in ESTIMATORS:
-            raise ValueError(f"{key}.ESTIMATOR is '{estimator}'; choose one of {tuple(ESTIMATORS)}.")
+            raise ValueError(
+                f"{key}.ESTIMATOR is '{estimator}'; choose one of {tuple(ESTIMATORS)}."
+            )
         if context not in BASELINES:
             raise ValueError(f"{key}.CONTEXT is '{context}'; choose one of {BASELINES}.")
-        self.num_masks, self.p, self.tolerance, self.batch_size = num_masks, p, tolerance, batch_size
+        self.num_masks, self.p, self.tolerance, self.batch_size = (
+            num_masks,
+            p,
+            tolerance,
+            batch_size,
+        )
         self.estimator, self.context, self.autocast = estimator, context, autocast
         self.grid_sizes = [grid_size] if estimator == "mean" else [grid_size, grid_size // 2]
 
@@ -100,7 +110,9 @@ class DRISE(SaliencyHead):
             maps = ESTIMATORS[self.estimator](_joined(sums, range(NUM_HALVES)))
         said = sum(s.w[:, 0] for s in sums.values())
         for i in (said == 0).nonzero()[:, 0].tolist():
-            logger.warning(f"DRISE: under no mask did the model say anything of object {i}; its maps are zero.")
+            logger.warning(
+                f"DRISE: under no mask did the model say anything of object {i}; its maps are zero."
+            )
         num_masks = sum(s.num for s in sums.values())
         return {
             "pred_saliency": SaliencyMaps.full_image(maps, targets.image_size),
@@ -114,19 +126,30 @@ class DRISE(SaliencyHead):
         sums: Sums = {}
 
         def compute(batch: List[Tuple]) -> Tuple[List[Tuple[int, int]], Tensor, Tensor]:
-            masks = torch.cat([grid_masks(g[None].to(image.device), s[None], image.shape[-2:]) for *_, g, s in batch])
+            masks = torch.cat(
+                [
+                    grid_masks(g[None].to(image.device), s[None], image.shape[-2:])
+                    for *_, g, s in batch
+                ]
+            )
             inputs = [{**batched_input, "image": hidden + (image - hidden) * m} for m in masks]
             with half_precision(image.device, self.autocast):
                 outputs = detector.raw_outputs(inputs)
-            weights = [output_weights(targets, RawOutputs(*(v.float() for v in raw))) for raw in outputs]
+            weights = [
+                output_weights(targets, RawOutputs(*(v.float() for v in raw))) for raw in outputs
+            ]
             keys = [(k, number % NUM_HALVES if self.tolerance else 0) for k, number, *_ in batch]
             return keys, self._reduced(masks), torch.stack(weights)
 
         batch_size = reproducible_batch_size(self.batch_size, image.device, FORWARD_BATCH)
         masks = alternating_grids(self.num_masks, self.grid_sizes, self.p, self.seed)
-        with tqdm(total=self.num_masks, desc="D-RISE", unit="mask", leave=False, delay=5) as progress:
+        with tqdm(
+            total=self.num_masks, desc="D-RISE", unit="mask", leave=False, delay=5
+        ) as progress:
             while block := list(islice(masks, CHECK_EVERY)):
-                for keys, shown, weights in run_in_batches(block, batch_size, compute, BATCH_SIZE_KEY):
+                for keys, shown, weights in run_in_batches(
+                    block, batch_size, compute, BATCH_SIZE_KEY
+                ):
                     for key in set(keys):
                         members = [i for i, k in enumerate(keys) if k == key]
                         if key not in sums:
@@ -138,7 +161,10 @@ class DRISE(SaliencyHead):
         return sums
 
     def _reduced(self, masks: Tensor) -> Tensor:
-        """Masks at the resolution of the maps: cells of 8 pixels lose nothing, and many maps take little memory."""
+        """
+        Masks at the resolution of the maps: cells of 8 pixels lose nothing, and many maps take
+        little memory.
+        """
         if self.estimator == "mean":
             return masks
         size = [-(-n // max(1, n // (8 * self.grid_sizes[0]))) for n in masks.shape[-2:]]

@@ -15,7 +15,8 @@ class GradCAM(CAMHead):
         w_k = mean_ij g_k          Eq. (1), the mean over the whole feature map
         L   = ReLU(sum_k w_k A^k)  Eq. (2)
 
-    The weights are of the detection, but the map is of the whole level: everything that looks alike lights up.
+    The weights are of the detection, but the map is of the whole level: everything that looks alike
+    lights up.
     """
 
     whole_level = True

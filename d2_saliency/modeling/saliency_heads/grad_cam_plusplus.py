@@ -9,14 +9,17 @@ from .build import SALIENCY_HEAD_REGISTRY
 from .cam_head import CAMHead, Evidence
 
 
-def grad_cam_plusplus_weights(gradient: Tensor, total: Tensor, region: Optional[Tensor] = None) -> Tensor:
+def grad_cam_plusplus_weights(
+    gradient: Tensor, total: Tensor, region: Optional[Tensor] = None
+) -> Tensor:
     """
     Channel weights of Grad-CAM++, and with a region of SSGrad-CAM++.
 
-        a_ij = g^2 / (2 g^2 M + (sum_ab A_ab M_ab) g^3)    Grad-CAM++ Eq. (19); with M SSGrad-CAM++ Eq. (10)
+        a_ij = g^2 / (2 g^2 M + (sum_ab A_ab M_ab) g^3)    Grad-CAM++ Eq. (19), SSGrad-CAM++ (10)
         w_k  = sum_ij a_ij ReLU(g_ij)                      Eq. (5), with M over the region only
 
-    so that each term is g+ / (2 + S g) with S the sum of A: the same, without powers of small numbers.
+    so that each term is g+ / (2 + S g) with S the sum of A: the same, without powers of small
+    numbers.
 
     Args:
         gradient: g = dY/dA inside of a window, (T, C, h, w); it is zero outside.
@@ -41,8 +44,8 @@ class GradCAMPlusPlus(CAMHead):
 
         L = ReLU(sum_k w_k A^k)
 
-    Y = exp(S) with S the class target, whose common factor exp(S) is dropped; for coordinates S is the coordinate
-    divided by the box side.
+    Y = exp(S) with S the class target, whose common factor exp(S) is dropped; for coordinates S is
+    the coordinate divided by the box side.
     """
 
     whole_level = True

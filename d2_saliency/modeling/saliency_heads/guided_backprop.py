@@ -31,7 +31,10 @@ class _GuidedReLU(torch.autograd.Function):
 
 
 class _GuidedReLUs(TorchFunctionMode):
-    """Detectron2 calls ReLU as a function, in place or not, so it is replaced where torch dispatches functions."""
+    """
+    Detectron2 calls ReLU as a function, in place or not, so it is replaced where torch dispatches
+    functions.
+    """
 
     RELUS = {torch.relu, torch.relu_, F.relu, F.relu_, Tensor.relu, Tensor.relu_}
 
@@ -43,7 +46,10 @@ class _GuidedReLUs(TorchFunctionMode):
 
 @contextmanager
 def guided_relus() -> Iterator[None]:
-    """Inside, backward passes through every ReLU let only positive gradients through. The model is not changed."""
+    """
+    Inside, backward passes through every ReLU let only positive gradients through. The model is not
+    changed.
+    """
     with _GuidedReLUs():
         yield
 
@@ -51,13 +57,14 @@ def guided_relus() -> Iterator[None]:
 @SALIENCY_HEAD_REGISTRY.register()
 class GuidedBackprop(Gradient):
     """
-    Guided backpropagation (Springenberg et al., 2015): :class:`Gradient` with, at each ReLU, negative gradients zeroed.
+    Guided backpropagation (Springenberg et al., 2015): :class:`Gradient` with, at each ReLU,
+        negative gradients zeroed.
 
         R_l = [f_l > 0] [R_{l+1} > 0] R_{l+1}
 
     Note:
-        Such maps are sharp, but hardly depend on the class or on the weights of the upper layers (Adebayo et al.,
-        2018); they are here because papers compare with them.
+        Such maps are sharp, but hardly depend on the class or on the weights of the upper layers
+        (Adebayo et al., 2018); they are here because papers compare with them.
     """
 
     def explain(self, detector, batched_input: Dict, clean) -> Fields:
@@ -68,8 +75,8 @@ class GuidedBackprop(Gradient):
 @SALIENCY_HEAD_REGISTRY.register()
 class GuidedGradCAM(GradCAM):
     """
-    Guided Grad-CAM (Selvaraju et al., 2017, section 3.2): the map of :class:`GuidedBackprop` times the upsampled
-    :class:`GradCAM` map.
+    Guided Grad-CAM (Selvaraju et al., 2017, section 3.2): the map of :class:`GuidedBackprop` times
+    the upsampled :class:`GradCAM` map.
     """
 
     def explain(self, detector, batched_input: Dict, clean) -> Fields:
@@ -77,5 +84,7 @@ class GuidedGradCAM(GradCAM):
         with guided_relus():
             guided = Gradient.explain(self, detector, batched_input, clean)["pred_saliency"]
         size = guided.image_size
-        maps = torch.stack([a * b.resize(*size)[0] for a, b in zip(guided.maps, (cam[i] for i in range(len(cam))))])
+        maps = torch.stack(
+            [a * b.resize(*size)[0] for a, b in zip(guided.maps, (cam[i] for i in range(len(cam))))]
+        )
         return {"pred_saliency": SaliencyMaps.full_image(maps, size)}

@@ -23,8 +23,8 @@ class SaliencyHead(nn.Module):
     """
     Turns the detections of one image into five saliency maps each.
 
-    A subclass implements :meth:`explain`. It asks the detector through ``run``, ``input_gradients`` and
-    ``feature_gradients`` (see :class:`SaliencyMixin`) and keeps no state between calls.
+    A subclass implements :meth:`explain`. It asks the detector through ``run``, ``input_gradients``
+    and ``feature_gradients`` (see :class:`SaliencyMixin`) and keeps no state between calls.
     """
 
     black_box = False
@@ -50,14 +50,18 @@ class SaliencyHead(nn.Module):
             score_thresh: detections with a score above this are explained.
             max_instances: at most this many of them, best scores first; 0: all.
             seed: of everything random in the method.
-            mask_output: also explain the mask of each detection of a Mask R-CNN: the field ``pred_mask_saliency``,
-                with a map of the mean mask logit inside of the predicted mask. Doubles the work.
+            mask_output: also explain the mask of each detection of a Mask R-CNN: the field
+                ``pred_mask_saliency``, with a map of the mean mask logit inside of the predicted
+                mask. Doubles the work.
             fold_norms: run passes by the dozen on a :func:`folded` copy of the detector.
             skip_zeros: propagate gradients to pixels with :func:`skipping_zeros`.
         """
         super().__init__()
         if class_target not in CLASS_TARGETS:
-            raise ValueError(f"MODEL.SALIENCY_HEAD.CLASS_TARGET is '{class_target}'; choose one of {CLASS_TARGETS}.")
+            raise ValueError(
+                f"MODEL.SALIENCY_HEAD.CLASS_TARGET is '{class_target}'; choose one of "
+                f"{CLASS_TARGETS}."
+            )
         self.class_target = class_target
         self.target_class = target_class
         self.score_thresh = score_thresh
@@ -87,16 +91,19 @@ class SaliencyHead(nn.Module):
         Args:
             detector: the :class:`SaliencyMixin` that found the detections.
             batched_input: the image, as for the detector's forward.
-            clean: the detector's :class:`ForwardPass` on that image, without gradients; ``clean.instances[0]`` are the
-                N > 0 detections to explain.
+            clean: the detector's :class:`ForwardPass` on that image, without gradients;
+                ``clean.instances[0]`` are the N > 0 detections to explain.
 
         Returns:
-            dict: "pred_saliency", the :class:`SaliencyMaps` of the detections, and other fields of length N for
-            ``Instances``, integers or floats >= 0.
+            dict: "pred_saliency", the :class:`SaliencyMaps` of the detections, and other fields of
+            length N for ``Instances``, integers or floats >= 0.
         """
 
     def select(self, instances: Instances) -> Tensor:
-        """Indices of the detections to explain, best scores first. Nobody sees boxes outside of the image."""
+        """
+        Indices of the detections to explain, best scores first. Nobody sees boxes outside of the
+        image.
+        """
         finite = instances.pred_boxes.tensor.isfinite().all(dim=1) & instances.scores.isfinite()
         boxes = Boxes(instances.pred_boxes.tensor.where(finite[:, None], 0.0))
         boxes.clip(instances.image_size)
@@ -106,15 +113,19 @@ class SaliencyHead(nn.Module):
         return order[: self.max_instances] if self.max_instances > 0 else order
 
     def runner(self, detector):
-        """What runs the detector's many passes: the same function, in less time where FOLD_NORMS allows."""
+        """
+        What runs the detector's many passes: the same function, in less time where FOLD_NORMS
+        allows.
+        """
         return folded(detector) if self.fold_norms else detector
 
     def forward(self, detector, batched_input: Dict, clean) -> Fields:
         """
         :meth:`explain` for any number of detections, with its result checked.
 
-        Where a gradient overflowed (half precision does so above 65504), cells of a map are not finite: they are set to
-        0, and the field "num_overflowed" (N, 5) counts them. There is no such field where all is well.
+        Where a gradient overflowed (half precision does so above 65504), cells of a map are not
+        finite: they are set to 0, and the field "num_overflowed" (N, 5) counts them. There is no
+        such field where all is well.
         """
         instances = clean.instances[0]
         if not len(instances):
@@ -127,9 +138,13 @@ class SaliencyHead(nn.Module):
         fields.update(self.explain(detector, batched_input, clean))
         for maps in (value for value in fields.values() if isinstance(value, SaliencyMaps)):
             if len(maps) != len(instances):
-                raise ValueError(f"{type(self).__name__} made {len(maps)} maps for {len(instances)} detections.")
+                raise ValueError(
+                    f"{type(self).__name__} made {len(maps)} maps for {len(instances)} detections."
+                )
             maps.maps = [m.detach().float() for m in maps.maps]
-        overflowed = torch.stack([(~m.isfinite()).sum((-2, -1)) for m in fields["pred_saliency"].maps])
+        overflowed = torch.stack(
+            [(~m.isfinite()).sum((-2, -1)) for m in fields["pred_saliency"].maps]
+        )
         if overflowed.any():
             fields["num_overflowed"] = overflowed
         for maps in (value for value in fields.values() if isinstance(value, SaliencyMaps)):
@@ -139,14 +154,17 @@ class SaliencyHead(nn.Module):
     def _no_maps(self, image_size: Tuple[int, int], device: torch.device) -> Fields:
         fields: Fields = {"pred_saliency": SaliencyMaps.unexplained(0, image_size, device)}
         if self.mask_output:
-            fields["pred_mask_saliency"] = SaliencyMaps.unexplained(0, image_size, device, MASK_OUTPUTS)
+            fields["pred_mask_saliency"] = SaliencyMaps.unexplained(
+                0, image_size, device, MASK_OUTPUTS
+            )
         return fields
 
     def _mask_maps(self, detector, batched_input: Dict, clean) -> SaliencyMaps:
         """The same method with the mask in place of the class; of its five maps, the first."""
         if self.black_box:
             raise ValueError(
-                f"MODEL.SALIENCY_HEAD.MASK_OUTPUT needs a method that differentiates, which {type(self).__name__} does "
+                "MODEL.SALIENCY_HEAD.MASK_OUTPUT needs a method that differentiates, which "
+                f"{type(self).__name__} does "
                 "not; choose another NAME, such as ODSmoothGrad or ODAM, or leave it at False."
             )
         of_mask = copy.copy(self)
@@ -160,6 +178,7 @@ class SaliencyHead(nn.Module):
         if m.isfinite().all():
             return m
         logger.warning(
-            f"{type(self).__name__}: the maps of detection {index} are not finite; such pixels are set to 0."
+            f"{type(self).__name__}: the maps of detection {index} are not finite; such pixels are "
+            "set to 0."
         )
         return m.nan_to_num(nan=0.0, posinf=0.0)

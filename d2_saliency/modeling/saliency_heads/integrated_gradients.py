@@ -21,14 +21,17 @@ class IntegratedGradients(SaliencyHead):
 
         M = | sum_c (x_c - x'_c) * 1/m sum_{k=1..m} dY(x' + (k - 1/2)/m (x - x')) / dx_c |
 
-    x' is a black or a strongly blurred image. On the way from there to x the detector does not detect the object, so
-    the proposal or anchor of the detection is followed, not the detection. Before the magnitude is taken, the map of
-    an output sums to Y(x) - Y(x'), the more exactly the more steps: on the demo RetinaNet and a blurred baseline, 40
-    steps missed the change of a coordinate by up to a quarter of the largest change, 640 steps by 2 %.
+    x' is a black or a strongly blurred image. On the way from there to x the detector does not
+    detect the object, so the proposal or anchor of the detection is followed, not the detection.
+    Before the magnitude is taken, the map of an output sums to Y(x) - Y(x'), the more exactly the
+    more steps: on the demo RetinaNet and a blurred baseline, 40 steps missed the change of a
+    coordinate by up to a quarter of the largest change, 640 steps by 2 %.
     """
 
     @configurable
-    def __init__(self, *, num_steps: int = 20, baseline: str = "blur", batch_size: int = 4, **kwargs):
+    def __init__(
+        self, *, num_steps: int = 20, baseline: str = "blur", batch_size: int = 4, **kwargs
+    ):
         """
         Args:
             num_steps: m.
@@ -39,10 +42,13 @@ class IntegratedGradients(SaliencyHead):
         super().__init__(**kwargs)
         if baseline not in BASELINES:
             raise ValueError(
-                f"MODEL.SALIENCY_HEAD.INTEGRATED_GRADIENTS.BASELINE is '{baseline}'; choose one of {BASELINES}."
+                f"MODEL.SALIENCY_HEAD.INTEGRATED_GRADIENTS.BASELINE is '{baseline}'; choose one of "
+                f"{BASELINES}."
             )
         if num_steps < 1 or batch_size < 1:
-            raise ValueError("MODEL.SALIENCY_HEAD.INTEGRATED_GRADIENTS.NUM_STEPS and BATCH_SIZE are at least 1.")
+            raise ValueError(
+                "MODEL.SALIENCY_HEAD.INTEGRATED_GRADIENTS.NUM_STEPS and BATCH_SIZE are at least 1."
+            )
         self.num_steps = num_steps
         self.baseline = baseline
         self.batch_size = batch_size
@@ -62,11 +68,16 @@ class IntegratedGradients(SaliencyHead):
         return {"pred_saliency": SaliencyMaps.full_image(maps, clean.instances[0].image_size)}
 
     def attributions(self, detector, batched_input: Dict, clean) -> Tensor:
-        """Signed attributions (N, 5, C, H, W) of the N detections of a pass, before the sum over channels."""
+        """
+        Signed attributions (N, 5, C, H, W) of the N detections of a pass, before the sum over
+        channels.
+        """
         if not detector.knows_provenance:
             raise ValueError(
-                f"IntegratedGradients follows a detection's proposal or anchor, which are not known for "
-                f"{type(detector).__name__}; use ODSmoothGrad or {' or '.join(black_box_methods())}."
+                "IntegratedGradients follows a detection's proposal or anchor, which are not "
+                "known for "
+                f"{type(detector).__name__}; use ODSmoothGrad or "
+                f"{' or '.join(black_box_methods())}."
             )
         image, instances = batched_input["image"].detach().float(), clean.instances[0]
         start = baseline_image(image, self.baseline)
@@ -76,7 +87,9 @@ class IntegratedGradients(SaliencyHead):
         def sum_of_gradients(batch: List[float]) -> Tensor:
             points = [(start + t * (image - start)).requires_grad_() for t in batch]
             with skipping_zeros(self.skip_zeros):
-                forward_pass = runner.run([{**batched_input, "image": p} for p in points], [instances] * len(points))
+                forward_pass = runner.run(
+                    [{**batched_input, "image": p} for p in points], [instances] * len(points)
+                )
             gradients = torch.zeros(shape, device=image.device)
             for _, i, gradient in detector.input_gradients(forward_pass, self.class_target):
                 gradients[i] += gradient
@@ -84,6 +97,8 @@ class IntegratedGradients(SaliencyHead):
 
         batch_size = reproducible_batch_size(self.batch_size, image.device)
         total = torch.zeros(shape, device=image.device)
-        for part in run_in_batches(steps.tolist(), batch_size, sum_of_gradients, "INTEGRATED_GRADIENTS.BATCH_SIZE"):
+        for part in run_in_batches(
+            steps.tolist(), batch_size, sum_of_gradients, "INTEGRATED_GRADIENTS.BATCH_SIZE"
+        ):
             total += part
         return total / self.num_steps * (image - start)

@@ -18,24 +18,30 @@ from .head import Fields
 @SALIENCY_HEAD_REGISTRY.register()
 class ODSmoothGrad(NoiseMixin, Gradient):
     """
-    SmoothGrad for object detectors ("ODSmoothGrad: Generating Saliency Maps for Object Detectors", 2023).
+    SmoothGrad for object detectors ("ODSmoothGrad: Generating Saliency Maps for Object Detectors",
+    2023).
 
-        M_i = 1/|K_i| sum_{k in K_i} max_c |dY_{m_k(i)}(x_k) / dx_c|,    x_k = x + N(0, s^2),  k = 1..n
+        M_i = 1/|K_i| sum_{k in K_i} max_c |dY_{m_k(i)}(x_k) / dx_c|
+        x_k = x + N(0, s^2),  k = 1..n
 
-    The detector runs on n noisy images. Detection i of the clean image is found again in pass k (k in K_i) as m_k(i):
-    the detection of the same class with IoU > 0.7, one to one. Each of its five outputs Y has its own map.
+    The detector runs on n noisy images. Detection i of the clean image is found again in pass k (k
+    in K_i) as m_k(i): the detection of the same class with IoU > 0.7, one to one. Each of its five
+    outputs Y has its own map.
 
     Note:
-        What the paper leaves open: s = sigma * (max x - min x); the reference is the clean image; the mean is over
-        the matched passes, whose number is the field ``num_matched`` (0..n, long). A detection that no noise pass finds
-        again has ``num_matched`` 0 and the map of :class:`Gradient`.
+        What the paper leaves open: s = sigma * (max x - min x); the reference is the clean image;
+        the mean is over the matched passes, whose number is the field ``num_matched`` (0..n, long).
+        A detection that no noise pass finds again has ``num_matched`` 0 and the map of
+        :class:`Gradient`.
 
-        WINDOW "auto" (ours, not exact): the noise passes see only the part of the image that holds 99 % of the
-        detection's noise-free gradient, where that is less than half of it and the detector finds the detection in it,
-        too; elsewhere the map is the noise-free one.
+        WINDOW "auto" (ours, not exact): the noise passes see only the part of the image that holds
+        99 % of the detection's noise-free gradient, where that is less than half of it and the
+        detector finds the detection in it, too; elsewhere the map is the noise-free one.
     """
 
-    def explain(self, detector, batched_input: Dict, clean, noise: Optional[Iterable[Tensor]] = None) -> Fields:
+    def explain(
+        self, detector, batched_input: Dict, clean, noise: Optional[Iterable[Tensor]] = None
+    ) -> Fields:
         """
         Args:
             noise: n tensors of the image's shape to add to it, in place of :func:`gaussian_noise`.
@@ -50,10 +56,17 @@ class ODSmoothGrad(NoiseMixin, Gradient):
             lost = (num_matched == 0).nonzero()[:, 0]
             if len(lost):
                 maps[lost] = self._noise_free(detector, batched_input, clean.select(0, lost))
-        return {"pred_saliency": SaliencyMaps.full_image(maps, image.shape[-2:]), "num_matched": num_matched}
+        return {
+            "pred_saliency": SaliencyMaps.full_image(maps, image.shape[-2:]),
+            "num_matched": num_matched,
+        }
 
     def _mean_maps(
-        self, detector, batched_input: Dict, reference: Instances, noise: Optional[Iterable[Tensor]] = None
+        self,
+        detector,
+        batched_input: Dict,
+        reference: Instances,
+        noise: Optional[Iterable[Tensor]] = None,
     ) -> Tuple[Tensor, Tensor]:
         """Maps (N, 5, H, W), zero where no pass matched, and the number of matched passes (N,)."""
         image = batched_input["image"]
@@ -70,7 +83,9 @@ class ODSmoothGrad(NoiseMixin, Gradient):
 
         total = torch.zeros(shape, device=image.device)
         num_matched = torch.zeros(len(reference), dtype=torch.long, device=image.device)
-        for maps, matched in self.noise_passes(detector, batched_input, reference, sums, noise, may_autocast=True):
+        for maps, matched in self.noise_passes(
+            detector, batched_input, reference, sums, noise, may_autocast=True
+        ):
             total += maps
             num_matched += matched
         return total / num_matched.clamp(min=1)[:, None, None, None], num_matched
@@ -79,7 +94,10 @@ class ODSmoothGrad(NoiseMixin, Gradient):
         return torch.stack(super().explain(detector, batched_input, clean)["pred_saliency"].maps)
 
     def _in_windows(self, detector, batched_input: Dict, clean) -> Tuple[Tensor, Tensor]:
-        """WINDOW "auto": as :meth:`_mean_maps`, from a window of each detection and the noise-free maps around it."""
+        """
+        WINDOW "auto": as :meth:`_mean_maps`, from a window of each detection and the noise-free
+        maps around it.
+        """
         reference, image = clean.instances[0], batched_input["image"]
         maps = self._noise_free(detector, batched_input, clean)
         num_matched = torch.zeros(len(reference), dtype=torch.long, device=image.device)

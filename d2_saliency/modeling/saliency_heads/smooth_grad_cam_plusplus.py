@@ -27,12 +27,13 @@ class SmoothGradCAMPlusPlus(NoiseMixin, CAMHead):
         w_k  = sum_ij a_ij ReLU(D1)                              Eq. (8)
         L    = ReLU(sum_k w_k A^k)
 
-    A is of the clean image. Detections are found again under noise as in :class:`ODSmoothGrad`; the means are over the
-    matched passes, whose number is the field ``num_matched``. Without noise (n = 0) it is Grad-CAM++.
+    A is of the clean image. Detections are found again under noise as in :class:`ODSmoothGrad`; the
+    means are over the matched passes, whose number is the field ``num_matched``. Without noise (n =
+    0) it is Grad-CAM++.
 
     Note:
-        Eq. (7) of the paper prints D1 in the numerator where its own Eq. (5) gives D2; NUMERATOR "D1" is as printed.
-        Where the denominator is not positive, a = 0.
+        Eq. (7) of the paper prints D1 in the numerator where its own Eq. (5) gives D2; NUMERATOR
+        "D1" is as printed. Where the denominator is not positive, a = 0.
     """
 
     whole_level = True
@@ -49,7 +50,9 @@ class SmoothGradCAMPlusPlus(NoiseMixin, CAMHead):
         """
         super().__init__(**kwargs)
         if numerator not in NUMERATORS:
-            raise ValueError(f"MODEL.SALIENCY_HEAD.NUMERATOR is '{numerator}'; choose one of {NUMERATORS}.")
+            raise ValueError(
+                f"MODEL.SALIENCY_HEAD.NUMERATOR is '{numerator}'; choose one of {NUMERATORS}."
+            )
         self.numerator = numerator
 
     @classmethod
@@ -64,7 +67,9 @@ class SmoothGradCAMPlusPlus(NoiseMixin, CAMHead):
         weights = (alpha * d1.relu()).nan_to_num(nan=0.0).sum((-2, -1))  # Eq. (8)
         return torch.einsum("tk,khw->thw", weights, evidence.activations)
 
-    def feature_windows(self, detector, batched_input: Dict, clean) -> Tuple[Dict, DetectionWindows, Fields]:
+    def feature_windows(
+        self, detector, batched_input: Dict, clean
+    ) -> Tuple[Dict, DetectionWindows, Fields]:
         sums: List[List[FeatureWindow]] = [[] for _ in range(len(clean.instances[0]))]
         num_matched = torch.zeros(len(sums), dtype=torch.long, device=batched_input["image"].device)
         use = partial(self._noisy_windows, detector)
@@ -75,15 +80,23 @@ class SmoothGradCAMPlusPlus(NoiseMixin, CAMHead):
                 sums[i] = joined_windows([*sums[i], *_powers(parts)])
                 num_matched[i] += 1
         lost = (num_matched == 0).nonzero()[:, 0]
-        features, clean_windows, _ = super().feature_windows(detector, batched_input, clean.select(0, lost))
+        features, clean_windows, _ = super().feature_windows(
+            detector, batched_input, clean.select(0, lost)
+        )
         for i, parts in zip(lost.tolist(), clean_windows):
             sums[i] = _powers(parts)
         counts = num_matched.clamp(min=1).tolist()
-        means = ([p._replace(gradient=p.gradient / n) for p in parts] for parts, n in zip(sums, counts))
+        means = (
+            [p._replace(gradient=p.gradient / n) for p in parts] for parts, n in zip(sums, counts)
+        )
         return features, means, {"num_matched": num_matched} if self.num_samples else {}
 
-    def _noisy_windows(self, detector, passes: NoisePasses) -> List[Tuple[int, List[FeatureWindow]]]:
-        """(index of the reference detection, its windows of gradients) for every match of every pass."""
+    def _noisy_windows(
+        self, detector, passes: NoisePasses
+    ) -> List[Tuple[int, List[FeatureWindow]]]:
+        """
+        (index of the reference detection, its windows of gradients) for every match of every pass.
+        """
         forward_pass, matched, recorded = passes
         if self.layer == "auto":
             per_image = zip(matched, level_windows(detector, forward_pass, self.class_target))
@@ -94,6 +107,11 @@ class SmoothGradCAMPlusPlus(NoiseMixin, CAMHead):
 
 
 def _powers(parts: List[FeatureWindow]) -> List[FeatureWindow]:
-    """Windows of g, g^2 and g^3 of a detection in place of g, which on a level is the sum of all parts."""
-    joined = ((part, part.gradient.float()) for part in joined_windows(parts))  # g^3 underflows in half precision
+    """
+    Windows of g, g^2 and g^3 of a detection in place of g, which on a level is the sum of all
+    parts.
+    """
+    joined = (
+        (part, part.gradient.float()) for part in joined_windows(parts)
+    )  # g^3 underflows in half precision
     return [part._replace(gradient=torch.cat([g, g**2, g**3])) for part, g in joined]

@@ -7,7 +7,10 @@ from .cam_head import CAMHead, Evidence
 
 
 def space_maps(gradient: Tensor) -> Tensor:
-    """``S_k = |g_k| / max_ij |g_k|`` per channel, 0 where the maximum is 0; (..., h, w), values in [0, 1]."""
+    """
+    ``S_k = |g_k| / max_ij |g_k|`` per channel, 0 where the maximum is 0; (..., h, w), values in [0,
+    1].
+    """
     magnitude = gradient.abs()
     peak = magnitude.amax((-2, -1), keepdim=True)
     return magnitude / peak.masked_fill(peak == 0, 1.0)

@@ -1,6 +1,6 @@
 """
-What the tests of methods say of Faster R-CNN and RetinaNet, for the other architectures: each method's maps, raw
-outputs, given boxes, batches. Small models with random weights.
+What the tests of methods say of Faster R-CNN and RetinaNet, for the other architectures: each
+method's maps, raw outputs, given boxes, batches. Small models with random weights.
 """
 
 import copy
@@ -17,12 +17,23 @@ from tests.modeling.meta_arch.test_feature_gradients import CONFIGS, random_mode
 from tests.modeling.tiny_fcos import tiny_fcos
 
 DETECTORS = ["C4", "DC5", "Cascade", "Mask", "Panoptic", "FCOS"]
-BOX_BRANCHES = ["FPN", "C4", "DC5", "Cascade", "class-agnostic boxes", "RoIPool", "GroupNorm in the heads", "Panoptic"]
+BOX_BRANCHES = [
+    "FPN",
+    "C4",
+    "DC5",
+    "Cascade",
+    "class-agnostic boxes",
+    "RoIPool",
+    "GroupNorm in the heads",
+    "Panoptic",
+]
 
 
 @pytest.fixture(scope="module", params=DETECTORS)
 def stock(request):
-    return request.param, few_detections(tiny_fcos() if request.param == "FCOS" else random_model(request.param))
+    return request.param, few_detections(
+        tiny_fcos() if request.param == "FCOS" else random_model(request.param)
+    )
 
 
 def few_detections(model):
@@ -45,9 +56,21 @@ def detections(model, image):
 
 def head(method):
     cfg = demo_cfg("faster_rcnn_planted")
-    keys = ("SMOOTHGRAD.NUM_SAMPLES", "INTEGRATED_GRADIENTS.NUM_STEPS", "DRISE.NUM_MASKS", "DRISE.GRID_SIZE")
-    options = [("NAME", method), ("MAX_INSTANCES", 1), ("SCORE_THRESH", 0.0), *((key, 2) for key in keys)]
-    cfg.merge_from_list([text for key, value in options for text in (f"MODEL.SALIENCY_HEAD.{key}", value)])
+    keys = (
+        "SMOOTHGRAD.NUM_SAMPLES",
+        "INTEGRATED_GRADIENTS.NUM_STEPS",
+        "DRISE.NUM_MASKS",
+        "DRISE.GRID_SIZE",
+    )
+    options = [
+        ("NAME", method),
+        ("MAX_INSTANCES", 1),
+        ("SCORE_THRESH", 0.0),
+        *((key, 2) for key in keys),
+    ]
+    cfg.merge_from_list(
+        [text for key, value in options for text in (f"MODEL.SALIENCY_HEAD.{key}", value)]
+    )
     return build_saliency_head(cfg)
 
 
@@ -80,7 +103,10 @@ def test_every_stock_detection_is_among_the_raw_outputs(stock):
 
 
 def test_images_of_a_batch_do_not_mix(stock):
-    """In double precision: rounding, which depends on the batch, moves activations across the kink of a ReLU."""
+    """
+    In double precision: rounding, which depends on the batch, moves activations across the kink of
+    a ReLU.
+    """
     _, stock = stock
     images = [picture(seed=seed) for seed in (1, 2)]
     with torch.no_grad():
@@ -91,7 +117,9 @@ def test_images_of_a_batch_do_not_mix(stock):
     batch = {(b, i): g for b, i, g in model.input_gradients(together, "score")}
     assert set(batch) == {(0, 0), (1, 0)}
     for b, image in enumerate(images):
-        for _, i, gradient in model.input_gradients(model.run([{"image": image}], [found[b]]), "score"):
+        for _, i, gradient in model.input_gradients(
+            model.run([{"image": image}], [found[b]]), "score"
+        ):
             assert (batch[b, i] - gradient).abs().max() <= 1e-6 * gradient.abs().max()
 
 
@@ -104,7 +132,10 @@ def test_a_given_box_has_the_score_that_stock_inference_gives_it_as_proposal(nam
     with torch.no_grad():
         located = model.locate([{"image": image}], [given]).instances[0]
     proposals = Instances((64, 96), proposal_boxes=box, objectness_logits=torch.zeros(1))
-    with mock.patch.object(stock.proposal_generator, "forward", lambda *args: ([proposals], {})), torch.no_grad():
+    with (
+        mock.patch.object(stock.proposal_generator, "forward", lambda *args: ([proposals], {})),
+        torch.no_grad(),
+    ):
         found = stock([{"image": image}])[0]["instances"]
     (expected,) = found.scores[found.pred_classes == 2]
     torch.testing.assert_close(located.scores[0], expected)
@@ -113,7 +144,10 @@ def test_a_given_box_has_the_score_that_stock_inference_gives_it_as_proposal(nam
 @pytest.mark.parametrize("name", CONFIGS)
 def test_logit_and_contrast_equal_autograd_of_the_stock_model(name):
     """To the pixels; the logits are overheard in the stock model."""
-    stock, image = few_detections(random_model(name)), picture(64, 160)  # GroupNorm needs two cells on the last level
+    stock, image = (
+        few_detections(random_model(name)),
+        picture(64, 160),
+    )  # GroupNorm needs two cells on the last level
     model = explainable(stock)
     with torch.no_grad():
         clean = model.run([{"image": image}]).instances[0]

@@ -38,7 +38,9 @@ def test_yaml_path_builds_the_model_of_the_lazy_config():
     assert shapes == expected and isinstance(ours, FCOS)
     assert all(getattr(ours, name) == getattr(stock, name) for name in SETTINGS.split())
     assert ours.backbone.top_block.in_feature == stock.backbone.top_block.in_feature == "p5"
-    assert torch.equal(ours.pixel_mean, stock.pixel_mean) and torch.equal(ours.pixel_std, stock.pixel_std)
+    assert torch.equal(ours.pixel_mean, stock.pixel_mean) and torch.equal(
+        ours.pixel_std, stock.pixel_std
+    )
 
 
 def test_keys_of_another_projects_fcos_are_left_alone():
@@ -76,17 +78,23 @@ def test_gradients_to_pixels_equal_autograd_of_the_stock_model(norm, class_targe
     overheard = {}
     for layer in ("cls_score", "ctrness"):
         outputs = overheard[layer] = []
-        getattr(stock.head, layer).register_forward_hook(lambda m, i, y, outputs=outputs: outputs.append(y.clone()))
+        getattr(stock.head, layer).register_forward_hook(
+            lambda m, i, y, outputs=outputs: outputs.append(y.clone())
+        )
     with unclipped_boxes():
         found = stock([{"image": image}])[0]["instances"]
-    logits, centerness = (torch.cat([y[0].flatten(1) for y in ys], dim=1).T for ys in overheard.values())
+    logits, centerness = (
+        torch.cat([y[0].flatten(1) for y in ys], dim=1).T for ys in overheard.values()
+    )
     scores = (logits.sigmoid() * centerness.sigmoid()).sqrt()
     for _, i, ours in model.input_gradients(forward_pass, class_target):
         c = int(chosen.pred_classes[i])
         row = (scores[:, c] - chosen.scores[i]).abs().argmin()
         z = logits[row]
         others = torch.cat([z[:c], z[c + 1 :]]).exp().sum().log()
-        class_output = {"score": scores[row, c], "logit": z[c], "contrast": z[c] - others}[class_target]
+        class_output = {"score": scores[row, c], "logit": z[c], "contrast": z[c] - others}[
+            class_target
+        ]
         j = (found.scores - chosen.scores[i]).abs().argmin()
         for k, output in enumerate([class_output, *found.pred_boxes.tensor[j]]):
             (expected,) = torch.autograd.grad(output, image, retain_graph=True)
@@ -103,14 +111,20 @@ def test_a_distance_that_is_cut_at_zero_has_no_gradient():
         clean = model.run([{"image": image}]).instances[0][:1]
     ((_, _, gradient),) = model.input_gradients(model.run([{"image": image}], [clean]))
     centre = clean.anchor_boxes.get_centers()[0, 0]
-    assert clean.pred_boxes.tensor[0, 0] == centre and (gradient[1] == 0).all() and (gradient[3] != 0).any()
+    assert (
+        clean.pred_boxes.tensor[0, 0] == centre
+        and (gradient[1] == 0).all()
+        and (gradient[3] != 0).any()
+    )
 
 
 def test_odam_is_the_level_times_the_smoothed_gradient_of_the_stock_model():
     """Coordinates as shares of the box's side, both directions; scipy has the Gaussian."""
     stock, levels = tiny_fcos(), {}
     x = {"image": a_picture()}
-    overhearing = stock.backbone.register_forward_hook(lambda module, inputs, output: levels.update(output))
+    overhearing = stock.backbone.register_forward_hook(
+        lambda module, inputs, output: levels.update(output)
+    )
     with unclipped_boxes():
         found = stock([x])[0]["instances"]
     overhearing.remove()
@@ -120,17 +134,28 @@ def test_odam_is_the_level_times_the_smoothed_gradient_of_the_stock_model():
         explained = model([x])[0]["instances"]
     explained = explained[explained.pred_saliency.explained]
     assert len(explained) == 3
-    for score, maps, region in zip(explained.scores, explained.pred_saliency.maps, explained.pred_saliency.regions):
+    for score, maps, region in zip(
+        explained.scores, explained.pred_saliency.maps, explained.pred_saliency.regions
+    ):
         j = int((found.scores - score).abs().argmin())
         box = found.pred_boxes.tensor[j]
         width, height = (box[2:] - box[:2]).detach().clamp(min=1)
-        for k, (output, side) in enumerate(zip([found.scores[j], *box], [1, width, height, width, height])):
-            gradients = torch.autograd.grad(output, list(levels.values()), retain_graph=True, materialize_grads=True)
+        for k, (output, side) in enumerate(
+            zip([found.scores[j], *box], [1, width, height, width, height])
+        ):
+            gradients = torch.autograd.grad(
+                output, list(levels.values()), retain_graph=True, materialize_grads=True
+            )
             expected = torch.zeros(6, 10)
             for level, gradient in zip(levels.values(), gradients):
                 if gradient.any():
-                    smoothed = [gaussian_filter(g, 1.0, mode="constant", truncate=3) for g in gradient[0].numpy()]
-                    expected = (torch.as_tensor(np.stack(smoothed)) * level[0].detach()).sum(0) / side
+                    smoothed = [
+                        gaussian_filter(g, 1.0, mode="constant", truncate=3)
+                        for g in gradient[0].numpy()
+                    ]
+                    expected = (torch.as_tensor(np.stack(smoothed)) * level[0].detach()).sum(
+                        0
+                    ) / side
             expected = expected.clamp(min=0) if k == 0 else expected.abs()
             cell = 48 / len(expected)
             x0, y0, x1, y1 = (region / cell).round().int().tolist()
@@ -154,14 +179,18 @@ def test_raw_outputs_are_the_scores_and_boxes_of_all_points():
 def test_training_is_stock():
     stock = tiny_fcos().train()
     model = explainable(stock)
-    truth = Instances((48, 80), gt_boxes=Boxes(torch.tensor([[10.0, 8, 60, 40]])), gt_classes=torch.tensor([2]))
+    truth = Instances(
+        (48, 80), gt_boxes=Boxes(torch.tensor([[10.0, 8, 60, 40]])), gt_classes=torch.tensor([2])
+    )
     inputs = [{"image": a_picture(), "instances": truth}]
     losses = []
     for m in (stock, model):
         m.__dict__.pop("loss_normalizer", None)  # its running mean
         with EventStorage():
             losses.append(m(inputs))
-    assert losses[0].keys() == losses[1].keys() == {"loss_fcos_cls", "loss_fcos_loc", "loss_fcos_ctr"}
+    assert (
+        losses[0].keys() == losses[1].keys() == {"loss_fcos_cls", "loss_fcos_loc", "loss_fcos_ctr"}
+    )
     assert all(torch.equal(losses[0][k], losses[1][k]) for k in losses[0])
 
 

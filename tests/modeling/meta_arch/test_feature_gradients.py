@@ -1,4 +1,7 @@
-"""Fast feature gradients against plain autograd of stock models of every architecture, on small random weights."""
+"""
+Fast feature gradients against plain autograd of stock models of every architecture, on small random
+weights.
+"""
 
 import sys
 from pathlib import Path
@@ -41,9 +44,15 @@ NUM_DETECTIONS = 6
 
 
 def random_model(name):
-    """A narrow model of that architecture whose random weights are large enough to detect many things."""
+    """
+    A narrow model of that architecture whose random weights are large enough to detect many things.
+    """
     torch.manual_seed(1)
-    return random_fcos("GN" if "GroupNorm" in name else "") if "FCOS" in name else random_yaml_model(name)
+    return (
+        random_fcos("GN" if "GroupNorm" in name else "")
+        if "FCOS" in name
+        else random_yaml_model(name)
+    )
 
 
 def random_fcos(norm):
@@ -91,23 +100,36 @@ def stock_detections(model, image, features):
     leaves = {name: f.detach().requires_grad_() for name, f in features.items()}
     with (
         mock.patch.object(model.backbone, "forward", lambda x: leaves),
-        # Stock Cascade R-CNN divides its gradients by the number of stages, for training; they are no derivatives then.
+        # Stock Cascade R-CNN divides its gradients by the number of stages, for training; they are
+        # no derivatives then.
         mock.patch.object(cascade_rcnn._ScaleGradient, "apply", lambda x, scale: x),
-        # Unclipped boxes overlap differently; without suppression every detection is still among them.
-        mock.patch.object(fast_rcnn, "batched_nms", lambda boxes, scores, *args: scores.argsort(descending=True)),
+        # Unclipped boxes overlap differently; without suppression every detection is still among
+        # them.
+        mock.patch.object(
+            fast_rcnn, "batched_nms", lambda boxes, scores, *args: scores.argsort(descending=True)
+        ),
     ):
         return naive.stock_detections(model, image), leaves
 
 
 def stock_gradients(found, leaves, detection):
-    """Gradients of a stock detection's five outputs to each feature level, {level: (5, C, H, W)}."""
-    difference = (found.scores - detection.scores).abs() + (found.pred_classes != detection.pred_classes)
+    """
+    Gradients of a stock detection's five outputs to each feature level, {level: (5, C, H, W)}.
+    """
+    difference = (found.scores - detection.scores).abs() + (
+        found.pred_classes != detection.pred_classes
+    )
     i = int(difference.argmin())
     assert difference[i] < 1e-6
     outputs = [found.scores[i], *found.pred_boxes.tensor[i]]
     names, inputs = zip(*leaves.items())
-    gradients = [torch.autograd.grad(y, inputs, retain_graph=True, materialize_grads=True) for y in outputs]
-    return {name: torch.stack([g[0] for g in per_level]) for name, per_level in zip(names, zip(*gradients))}
+    gradients = [
+        torch.autograd.grad(y, inputs, retain_graph=True, materialize_grads=True) for y in outputs
+    ]
+    return {
+        name: torch.stack([g[0] for g in per_level])
+        for name, per_level in zip(names, zip(*gradients))
+    }
 
 
 class HasNoBackward(torch.autograd.Function):
@@ -124,9 +146,14 @@ class HasNoBackward(torch.autograd.Function):
 
 def test_a_backbone_without_a_backward_pass_leaves_methods_that_do_not_need_it():
     model, x = explainable(tiny_fcos()), {"image": torch.rand(3, 48, 80) * 255}
-    model.backbone.register_forward_hook(lambda m, i, o: {name: HasNoBackward.apply(f) for name, f in o.items()})
+    model.backbone.register_forward_hook(
+        lambda m, i, o: {name: HasNoBackward.apply(f) for name, f in o.items()}
+    )
     model.saliency_head = Gradient(max_instances=1)
-    with torch.no_grad(), pytest.raises(RuntimeError, match=r"\(not on CPUs!\): use DRISE. .* ODAM"):
+    with (
+        torch.no_grad(),
+        pytest.raises(RuntimeError, match=r"\(not on CPUs!\): use DRISE. .* ODAM"),
+    ):
         model([x])
     model.saliency_head = ODAM(max_instances=1)
     with torch.no_grad():
@@ -134,10 +161,16 @@ def test_a_backbone_without_a_backward_pass_leaves_methods_that_do_not_need_it()
 
 
 def side_is_at_its_point(detection, k):
-    """Whether FCOS cut the distance of output ``k``, a side of the box, from its point at 0: the gradient is 0 then."""
+    """
+    Whether FCOS cut the distance of output ``k``, a side of the box, from its point at 0: the
+    gradient is 0 then.
+    """
     if k == 0 or not detection.has("anchor_boxes"):
         return False
-    return bool(detection.pred_boxes.tensor[0, k - 1] == detection.anchor_boxes.get_centers()[0, (k - 1) % 2])
+    return bool(
+        detection.pred_boxes.tensor[0, k - 1]
+        == detection.anchor_boxes.get_centers()[0, (k - 1) % 2]
+    )
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -147,7 +180,9 @@ def test_equal_autograd_of_the_stock_model(name):
     image = torch.rand(3, 128, 160) * 255
     with torch.no_grad():
         clean = model.run([{"image": image}])
-        clean.instances = [i[i.pred_boxes.nonempty()] for i in clean.instances]  # as Detectron2's postprocessing does
+        clean.instances = [
+            i[i.pred_boxes.nonempty()] for i in clean.instances
+        ]  # as Detectron2's postprocessing does
         features = stock.backbone(stock.preprocess_image([{"image": image}]).tensor)
     boxes = clean.instances[0].pred_boxes.tensor
     at_border = (boxes[:, :2] <= 0).any(1) | (boxes[:, 2:] >= torch.tensor([160, 128])).any(1)

@@ -1,4 +1,7 @@
-"""A real detector that d2_saliency has never heard of, on real photos (development data beside the repository)."""
+"""
+A real detector that d2_saliency has never heard of, on real photos (development data beside the
+repository).
+"""
 
 import importlib.util
 import sys
@@ -19,7 +22,9 @@ from tests.conftest import ROOT
 
 SHARED = ROOT.parent / "shared"
 PHOTO = SHARED / "data/coco/val2017/000000122745.jpg"
-needs_shared = pytest.mark.skipif(not PHOTO.is_file(), reason="needs ../shared, which users do not have")
+needs_shared = pytest.mark.skipif(
+    not PHOTO.is_file(), reason="needs ../shared, which users do not have"
+)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +43,12 @@ def photo():
 
 @needs_shared
 @pytest.mark.parametrize(
-    "head", [Gradient(max_instances=2), ODSmoothGrad(max_instances=1, num_samples=2), ODAM(layer="fpn.lateral_convs.0")]
+    "head",
+    [
+        Gradient(max_instances=2),
+        ODSmoothGrad(max_instances=1, num_samples=2),
+        ODAM(layer="fpn.lateral_convs.0"),
+    ],
 )
 def test_maps_lie_on_the_objects(nanodet, head):
     model = explainable(nanodet)
@@ -50,10 +60,14 @@ def test_maps_lie_on_the_objects(nanodet, head):
     assert len(stock) > 0 and torch.equal(stock.pred_boxes.tensor, found.pred_boxes.tensor)
     found = found[found.pred_saliency.explained]
     assert len(found) > 0
-    for m, (x0, y0, x1, y1) in zip(found.pred_saliency.resize(320, 240), found.pred_boxes.tensor.int().tolist()):
+    for m, (x0, y0, x1, y1) in zip(
+        found.pred_saliency.resize(320, 240), found.pred_boxes.tensor.int().tolist()
+    ):
         assert m.isfinite().all()
         inside = m[0, y0:y1, x0:x1].sum() / m[0].sum()
-        assert inside > (x1 - x0) * (y1 - y0) / (320 * 240)  # more than the box's share of the image
+        assert inside > (x1 - x0) * (y1 - y0) / (
+            320 * 240
+        )  # more than the box's share of the image
 
 
 @needs_shared
@@ -76,14 +90,20 @@ class Returns(torch.nn.Module):
 
 
 ROTATED = Instances(
-    (9, 9), pred_boxes=RotatedBoxes([[4, 4, 2, 2, 30.0]]), scores=torch.ones(1), pred_classes=torch.zeros(1).long()
+    (9, 9),
+    pred_boxes=RotatedBoxes([[4, 4, 2, 2, 30.0]]),
+    scores=torch.ones(1),
+    pred_classes=torch.zeros(1).long(),
 )
 
 
 @pytest.mark.parametrize(
     "result, reason",
     [
-        ({"proposals": Instances((9, 9))}, "no instances; Instances with pred_boxes, scores, pred_classes are needed"),
+        (
+            {"proposals": Instances((9, 9))},
+            "no instances; Instances with pred_boxes, scores, pred_classes are needed",
+        ),
         ({"instances": Instances((9, 9), scores=torch.ones(1))}, "no pred_boxes, pred_classes"),
         ({"instances": ROTATED}, "returned RotatedBoxes; only upright boxes"),
     ],
@@ -96,7 +116,9 @@ def test_results_that_are_no_upright_boxes_are_refused(result, reason):
 def test_detections_that_are_not_in_pixels_of_the_image_that_was_asked_for_are_refused():
     toy = ToyDetector.random()  # takes no notice of "height" and "width"
     x = {"image": torch.zeros(3, 24, 32), "height": 48, "width": 64}
-    with pytest.raises(ValueError, match=r"image of \(24, 32\) .*ask for \(48, 64\); .*detector_postprocess"):
+    with pytest.raises(
+        ValueError, match=r"image of \(24, 32\) .*ask for \(48, 64\); .*detector_postprocess"
+    ):
         explainable(toy)([x])
 
 
@@ -106,10 +128,16 @@ def test_a_black_boxs_detections_are_put_into_the_image_that_was_asked_for():
     model = explainable(BlackBox(lambda images: [answer] * len(images)))
     model.saliency_head = DRISE(num_masks=2, grid_size=4)
     with torch.no_grad():
-        found = model([{"image": torch.zeros(3, 24, 32), "height": 48, "width": 96}])[0]["instances"]
-    assert found.image_size == (48, 96) and found.pred_boxes.tensor.tolist() == [[6.0, 8.0, 24.0, 20.0]]
+        found = model([{"image": torch.zeros(3, 24, 32), "height": 48, "width": 96}])[0][
+            "instances"
+        ]
+    assert found.image_size == (48, 96) and found.pred_boxes.tensor.tolist() == [
+        [6.0, 8.0, 24.0, 20.0]
+    ]
     assert found.pred_saliency.image_size == (24, 32) and found.pred_saliency.explained.all()
-    assert answer.image_size == (24, 32) and answer.pred_boxes.tensor.tolist() == [[2.0, 4.0, 8.0, 10.0]]
+    assert answer.image_size == (24, 32) and answer.pred_boxes.tensor.tolist() == [
+        [2.0, 4.0, 8.0, 10.0]
+    ]
 
 
 class OwnRoIHeads(StandardROIHeads):
@@ -122,11 +150,17 @@ class OwnPredictor(FastRCNNOutputLayers):
         return super().inference(predictions, proposals)
 
 
-@pytest.mark.parametrize("part, cls", [("roi_heads", OwnRoIHeads), ("roi_heads.box_predictor", OwnPredictor)])
+@pytest.mark.parametrize(
+    "part, cls", [("roi_heads", OwnRoIHeads), ("roi_heads.box_predictor", OwnPredictor)]
+)
 def test_parts_with_an_inference_of_their_own_make_a_model_unknown(part, cls):
     """What a subclass does is not known, even if it does nothing new."""
     cfg = model_zoo.get_config("Base-RCNN-FPN.yaml")
-    cfg.MODEL.DEVICE, cfg.MODEL.RESNETS.WIDTH_PER_GROUP, cfg.MODEL.ROI_BOX_HEAD.FC_DIM = "cpu", 8, 32
+    cfg.MODEL.DEVICE, cfg.MODEL.RESNETS.WIDTH_PER_GROUP, cfg.MODEL.ROI_BOX_HEAD.FC_DIM = (
+        "cpu",
+        8,
+        32,
+    )
     model = build_model(cfg)
     assert explainable(model).knows_provenance
     model.get_submodule(part).__class__ = cls

@@ -1,4 +1,7 @@
-"""Gradients that come from windows and shared backward passes, against plain autograd of the stock models."""
+"""
+Gradients that come from windows and shared backward passes, against plain autograd of the stock
+models.
+"""
 
 import sys
 from copy import deepcopy
@@ -28,7 +31,9 @@ def test_equal_autograd_of_the_stock_model(stock_detector, demo_image, name, cla
     forward_pass.instances = [forward_pass.instances[0][:2]]
     seen = 0
     for _, i, gradient in model.input_gradients(forward_pass, class_target):
-        expected = naive.gradients(stock, image.detach(), forward_pass.instances[0].scores[i], class_target)
+        expected = naive.gradients(
+            stock, image.detach(), forward_pass.instances[0].scores[i], class_target
+        )
         for ours, theirs in zip(gradient, expected):
             assert relative_error(ours, theirs) <= 1e-4
         seen += 1
@@ -36,10 +41,13 @@ def test_equal_autograd_of_the_stock_model(stock_detector, demo_image, name, cla
 
 
 @pytest.mark.parametrize("name", DETECTORS)
-def test_detections_at_the_border_have_the_gradient_of_the_unclipped_box(stock_detector, demo_image, name):
+def test_detections_at_the_border_have_the_gradient_of_the_unclipped_box(
+    stock_detector, demo_image, name
+):
     stock = stock_detector(name)
     model = explainable(stock)
-    # Cut through the objects, until the box of one of them ends at, that is at or beyond, the image's border.
+    # Cut through the objects, until the box of one of them ends at, that is at or beyond, the
+    # image's border.
     whole = demo_image(1)["image"]
     for start in range(30, 100, 10):
         image = whole[:, :, start:].contiguous().requires_grad_()
@@ -58,10 +66,12 @@ def test_detections_at_the_border_have_the_gradient_of_the_unclipped_box(stock_d
 @pytest.mark.parametrize("name", DETECTORS)
 def test_images_of_a_batch_do_not_mix(stock_detector, demo_image, name):
     stock = stock_detector(name)
-    # Of one size, a multiple of the stride: padding would change what the detector sees, with stock Detectron2 too.
+    # Of one size, a multiple of the stride: padding would change what the detector sees, with stock
+    # Detectron2 too.
     images = [demo_image(i)["image"][:, :224, :224] for i in (1, 3)]
     found = explainable(stock).run([{"image": x} for x in images]).instances
-    # In double precision: rounding, which depends on the batch, moves activations across the kink of a ReLU.
+    # In double precision: rounding, which depends on the batch, moves activations across the kink
+    # of a ReLU.
     model = explainable(deepcopy(stock).double())
     images = [x.double().requires_grad_() for x in images]
     together = model.run([{"image": x} for x in images], [found[0][:2], found[1][:1]])
@@ -80,7 +90,9 @@ def test_fast_equals_the_plain_way_of_the_wrapper(stock_detector, demo_image, na
     forward_pass = model.run([{"image": image}])
     forward_pass.instances = [forward_pass.instances[0][:3]]
     fast = {i: g for _, i, g in model.input_gradients(forward_pass, "logit")}
-    model.feature_gradients = lambda *args: super(type(model).__mro__[1], model).feature_gradients(*args)
+    model.feature_gradients = lambda *args: super(type(model).__mro__[1], model).feature_gradients(
+        *args
+    )
     plain = {i: g for _, i, g in model.input_gradients(forward_pass, "logit")}
     for i in plain:
         for k in range(5):

@@ -24,7 +24,9 @@ def random_model(name, mask_on=True):
     cfg = model_zoo.get_config(CONFIGS[name])
     cfg.MODEL.DEVICE, cfg.MODEL.MASK_ON = "cpu", mask_on
     cfg.MODEL.RESNETS.WIDTH_PER_GROUP, cfg.MODEL.RESNETS.RES2_OUT_CHANNELS = 8, 32
-    cfg.MODEL.FPN.OUT_CHANNELS = cfg.MODEL.ROI_BOX_HEAD.FC_DIM = cfg.MODEL.ROI_MASK_HEAD.CONV_DIM = 32
+    cfg.MODEL.FPN.OUT_CHANNELS = cfg.MODEL.ROI_BOX_HEAD.FC_DIM = (
+        cfg.MODEL.ROI_MASK_HEAD.CONV_DIM
+    ) = 32
     cfg.MODEL.ROI_MASK_HEAD.CLS_AGNOSTIC_MASK = name == "class-agnostic"
     cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST, cfg.MODEL.ROI_HEADS.NUM_CLASSES = 0.0, 4
     cfg.MODEL.RPN.POST_NMS_TOPK_TEST, cfg.TEST.DETECTIONS_PER_IMAGE = 15, 2
@@ -35,10 +37,17 @@ def random_model(name, mask_on=True):
 
 
 def stock_mask_logits(model, image):
-    """Mean logit inside each predicted mask of the stock model, one by one, with the graph to the image."""
+    """
+    Mean logit inside each predicted mask of the stock model, one by one, with the graph to the
+    image.
+    """
     overheard = []
-    handle = model.roi_heads.mask_head.predictor.register_forward_hook(lambda m, i, y: overheard.append(y))
-    with mock.patch("detectron2.modeling.meta_arch.rcnn.detector_postprocess", lambda found, *size: found):
+    handle = model.roi_heads.mask_head.predictor.register_forward_hook(
+        lambda m, i, y: overheard.append(y)
+    )
+    with mock.patch(
+        "detectron2.modeling.meta_arch.rcnn.detector_postprocess", lambda found, *size: found
+    ):
         found = model([{"image": image}])[0]["instances"]
     handle.remove()
     means = []
@@ -78,12 +87,16 @@ def test_the_five_maps_stay_what_they_are():
             assert all(torch.equal(a, b) for a, b in zip(expected.maps, found.pred_saliency.maps))
             mask = found.pred_mask_saliency
             assert torch.equal(mask.explained, expected.explained) and mask.explained.sum() == 1
-            assert mask.peaks[mask.explained].min() > 0 and found[:1].pred_mask_saliency.outputs == ("mask",)
+            assert mask.peaks[mask.explained].min() > 0 and found[
+                :1
+            ].pred_mask_saliency.outputs == ("mask",)
 
 
 def test_a_noise_method_has_it_too():
     model = explainable(random_model("FPN"))
-    model.saliency_head = ODSmoothGrad(score_thresh=0, max_instances=1, num_samples=2, match="index", mask_output=True)
+    model.saliency_head = ODSmoothGrad(
+        score_thresh=0, max_instances=1, num_samples=2, match="index", mask_output=True
+    )
     with torch.no_grad():
         mask = model([IMAGE])[0]["instances"].pred_mask_saliency
     assert mask.peaks[mask.explained].min() > 0
@@ -112,4 +125,6 @@ def test_without_detections_there_are_no_maps():
     model.saliency_head = Gradient(score_thresh=1.0, mask_output=True)
     with torch.no_grad():
         found = model([IMAGE])[0]["instances"]
-    assert len(found.pred_mask_saliency) == len(found) and not found.pred_mask_saliency.explained.any()
+    assert (
+        len(found.pred_mask_saliency) == len(found) and not found.pred_mask_saliency.explained.any()
+    )

@@ -1,4 +1,7 @@
-"""What every registered method keeps: each is tested on each kind of architecture as soon as it is registered."""
+"""
+What every registered method keeps: each is tested on each kind of architecture as soon as it is
+registered.
+"""
 
 import pytest
 import torch
@@ -22,7 +25,10 @@ def detector(request, stock_detector):
 
 @pytest.fixture
 def model(detector, method):
-    """The detector with that method; that an architecture cannot have one is tested in the method's own file."""
+    """
+    The detector with that method; that an architecture cannot have one is tested in the method's
+    own file.
+    """
     if method == "CAM" or (method == "IntegratedGradients" and isinstance(detector, ToyDetector)):
         pytest.skip(f"{method} is not defined for this architecture")
     if method == "GuidedGradCAM" and isinstance(detector, ToyDetector):
@@ -42,7 +48,11 @@ def model(detector, method):
 
 @pytest.fixture
 def inputs(detector, demo_image):
-    return [{"image": torch.rand(3, 24, 32) * 255}] if isinstance(detector, ToyDetector) else [demo_image(1)]
+    return (
+        [{"image": torch.rand(3, 24, 32) * 255}]
+        if isinstance(detector, ToyDetector)
+        else [demo_image(1)]
+    )
 
 
 def explain(model, inputs):
@@ -57,7 +67,11 @@ def test_five_finite_maps_for_each_explained_detection(model, inputs):
     resized = maps.resize(*inputs[0]["image"].shape[-2:])
     assert resized.dtype == torch.float32 and resized.isfinite().all() and resized.min() >= 0
     assert maps.peaks.amax() > 0
-    assert found.scores[maps.explained].min() >= found.scores[~maps.explained].max() if len(found) > 2 else True
+    assert (
+        found.scores[maps.explained].min() >= found.scores[~maps.explained].max()
+        if len(found) > 2
+        else True
+    )
 
 
 def test_detections_are_those_of_the_stock_model(detector, model, inputs):
@@ -65,7 +79,9 @@ def test_detections_are_those_of_the_stock_model(detector, model, inputs):
         stock = detector(inputs)[0]["instances"]
     (ours,) = explain(model, inputs)
     assert torch.equal(stock.pred_boxes.tensor, ours.pred_boxes.tensor)
-    assert torch.equal(stock.scores, ours.scores) and torch.equal(stock.pred_classes, ours.pred_classes)
+    assert torch.equal(stock.scores, ours.scores) and torch.equal(
+        stock.pred_classes, ours.pred_classes
+    )
 
 
 def test_same_seed_same_maps(model, inputs):
@@ -80,8 +96,12 @@ def test_model_is_left_as_it_was(detector, model, inputs):
     explain(model, inputs)
     assert [p.requires_grad for p in detector.parameters()] == before
     assert all(p.grad is None for p in detector.parameters())
-    assert not any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in model.modules())
-    assert not hasattr(detector, "saliency_head") and not any(m.training for m in detector.modules())
+    assert not any(
+        m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in model.modules()
+    )
+    assert not hasattr(detector, "saliency_head") and not any(
+        m.training for m in detector.modules()
+    )
     for p in detector.parameters():
         p.requires_grad_(True)
 
@@ -106,7 +126,10 @@ def test_no_detections(model, inputs):
 
 
 def test_refuses_inference_mode(model, inputs):
-    with torch.inference_mode(), pytest.raises(RuntimeError, match="inference_mode.*use torch.no_grad"):
+    with (
+        torch.inference_mode(),
+        pytest.raises(RuntimeError, match="inference_mode.*use torch.no_grad"),
+    ):
         model(inputs)
 
 

@@ -24,7 +24,9 @@ def test_equals_the_weights_of_cls_score_times_res5(stock):
         clean.instances = [clean.instances[0][:3]]
         instances = clean.instances[0]
         heads = stock.roi_heads
-        pooled = heads.pooler([clean.features[f] for f in heads.in_features], [instances.proposal_boxes])
+        pooled = heads.pooler(
+            [clean.features[f] for f in heads.in_features], [instances.proposal_boxes]
+        )
         activations = heads.res5(pooled)
     with torch.enable_grad():
         maps = CAM(class_target="logit").explain(model, {"image": image}, clean)["pred_saliency"]
@@ -40,7 +42,10 @@ def test_equals_the_weights_of_cls_score_times_res5(stock):
 def test_other_models_are_refused_with_a_way_out(stock_detector, demo_image):
     model = explainable(stock_detector("faster_rcnn_planted"))
     model.saliency_head = CAM()
-    with torch.no_grad(), pytest.raises(ValueError, match="linear in globally pooled features.*use GradCAM"):
+    with (
+        torch.no_grad(),
+        pytest.raises(ValueError, match="linear in globally pooled features.*use GradCAM"),
+    ):
         model([demo_image(1)])
 
 

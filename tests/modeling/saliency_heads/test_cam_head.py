@@ -57,7 +57,9 @@ def test_channels_neurons_and_region(toy):
     torch.testing.assert_close(class_map(NEURONS=[[3, 4], [5, 6]]), expected, rtol=1e-3, atol=1e-6)
     cells[3:6, 4:7] = 1
     expected = product.sum(0).relu() * cells
-    torch.testing.assert_close(class_map(NEURONS=[[3, 4], [5, 6]], REGION=True), expected, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(
+        class_map(NEURONS=[[3, 4], [5, 6]], REGION=True), expected, rtol=1e-3, atol=1e-6
+    )
 
 
 def toy_with(toy, saliency_head):
@@ -85,7 +87,10 @@ def test_unknown_architecture_needs_a_layer(toy):
 
 @pytest.mark.parametrize("name", ["faster_rcnn_planted", "retinanet_planted"])
 def test_level_and_named_layer_agree_where_they_are_the_same(stock_detector, demo_image, name):
-    """The output convolution of an FPN level is the level: its map through the backbone is that of "auto"."""
+    """
+    The output convolution of an FPN level is the level: its map through the backbone is that of
+    "auto".
+    """
     model = explainable(stock_detector(name))
     model.saliency_head = head(MAX_INSTANCES=1)
     auto = explain(model, demo_image(1))

@@ -1,4 +1,6 @@
-"""Each CAM equation against nested loops, on a whole level whose gradient is zero outside of a window."""
+"""
+Each CAM equation against nested loops, on a whole level whose gradient is zero outside of a window.
+"""
 
 import math
 
@@ -55,8 +57,8 @@ def loop_weights_mean(g):
 
 
 def loop_weights_plusplus(g, a, m=None, within_m=False):
-    """sum_ij alpha relu(g), alpha = g^2 / (2 g^2 M + sum_ab A_ab M_ab g^3), 0 where the denominator is not positive
-    in units of g^2."""
+    """sum_ij alpha relu(g), alpha = g^2 / (2 g^2 M + sum_ab A_ab M_ab g^3), 0 where the denominator
+    is not positive in units of g^2."""
     weights = []
     for k in range(C):
         total = sum(float(a[k, i, j]) * (1.0 if m is None else float(m[i, j])) for i, j in cells())
@@ -73,9 +75,16 @@ def loop_weights_plusplus(g, a, m=None, within_m=False):
 
 
 def loop_gaussian(m, sigma=1.0):
-    """Gaussian over cells, zeros beyond the border of the level, cut at 3 sigma, of sum 1 on an open plane."""
+    """
+    Gaussian over cells, zeros beyond the border of the level, cut at 3 sigma, of sum 1 on an open
+    plane.
+    """
     r = math.ceil(3 * sigma)
-    kernel = {(y, x): math.exp(-(y * y + x * x) / (2 * sigma**2)) for y in range(-r, r + 1) for x in range(-r, r + 1)}
+    kernel = {
+        (y, x): math.exp(-(y * y + x * x) / (2 * sigma**2))
+        for y in range(-r, r + 1)
+        for x in range(-r, r + 1)
+    }
     norm = sum(kernel.values())
     out = torch.zeros(H, W)
     for i, j in cells():
@@ -101,7 +110,11 @@ def expected_map(method, g, a, m, sigma):
         elif method is SSGradCAM:
             term = loop_weights_mean(g)[k] * a[k] * loop_space_map(g[k], sigma)
         elif method is SSGradCAMPlusPlus:
-            term = loop_weights_plusplus(g, a, m, within_m=True)[k] * a[k] * loop_space_map(g[k], sigma)
+            term = (
+                loop_weights_plusplus(g, a, m, within_m=True)[k]
+                * a[k]
+                * loop_space_map(g[k], sigma)
+            )
         elif method is ODAM:
             term = (loop_gaussian(g[k], sigma) if sigma else g[k]) * a[k]
         elif method is HiResCAM:
@@ -144,12 +157,16 @@ def test_odd_methods_are_odd_and_others_say_so(method):
 
 
 class TestGradCAMPlusPlusByHand:
-    """A = 1 on 2 x 2 and g = c = 0.5 everywhere: alpha = 1 / (2 + 4 c) = 0.25, w = 4 c alpha = 0.5."""
+    """
+    A = 1 on 2 x 2 and g = c = 0.5 everywhere: alpha = 1 / (2 + 4 c) = 0.25, w = 4 c alpha = 0.5.
+    """
 
     gradient = torch.full((1, 1, 2, 2), 0.5)
 
     def test_constant_gradient(self):
-        assert grad_cam_plusplus_weights(self.gradient, torch.tensor([4.0])).item() == pytest.approx(0.5)
+        assert grad_cam_plusplus_weights(
+            self.gradient, torch.tensor([4.0])
+        ).item() == pytest.approx(0.5)
 
     def test_region_of_one_pixel(self):
         # alpha = 0.25 / (0.5 + 1 * 0.125) = 0.4, w = 0.4 * 0.5 = 0.2
@@ -158,10 +175,12 @@ class TestGradCAMPlusPlusByHand:
         assert weights.item() == pytest.approx(0.2)
 
     def test_total_times_cube_not_sum_of_products(self):
-        # A = (1, 3), g = (1, 2): S = 4. Right: 1/(2+4) + 2/(2+8) = 0.3667; with sum A g^3 = 25 instead:
-        # 1/(2+25) + 8/(8+25) = 0.2795.
+        # A = (1, 3), g = (1, 2): S = 4. Right: 1/(2+4) + 2/(2+8) = 0.3667; with sum A g^3 = 25
+        # instead: 1/(2+25) + 8/(8+25) = 0.2795.
         gradient = torch.tensor([1.0, 2.0]).view(1, 1, 1, 2)
-        assert grad_cam_plusplus_weights(gradient, torch.tensor([4.0])).item() == pytest.approx(1 / 6 + 2 / 10)
+        assert grad_cam_plusplus_weights(gradient, torch.tensor([4.0])).item() == pytest.approx(
+            1 / 6 + 2 / 10
+        )
 
 
 class TestCoordinateSign:
@@ -173,12 +192,17 @@ class TestCoordinateSign:
             for sign in ("both", "positive", "negative"):
                 fresh = Evidence(e.activations, e.total, e.gradient.clone(), TOP, LEFT, e.region)
                 maps[sign] = method(coord_sign=sign)._signed_map(fresh)
-            torch.testing.assert_close(maps["both"][1:], torch.maximum(maps["positive"], maps["negative"])[1:])
+            torch.testing.assert_close(
+                maps["both"][1:], torch.maximum(maps["positive"], maps["negative"])[1:]
+            )
             torch.testing.assert_close(maps["both"][0], maps["positive"][0])
             assert (maps["positive"] != maps["negative"]).any()
 
     def test_inward_makes_the_box_smaller(self):
-        """One cell whose activation moves every side of the box to the right, or down: that is inward for two sides."""
+        """
+        One cell whose activation moves every side of the box to the right, or down: that is inward
+        for two sides.
+        """
         for gradient, expected in ((2.0, [0, 6, 6, 0, 0]), (-2.0, [0, 0, 0, 6, 6])):
             g = torch.full((5, 1, 1, 1), gradient)
             g[0] = -1

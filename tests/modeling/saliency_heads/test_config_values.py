@@ -36,7 +36,13 @@ def build_default(name):
 
 @pytest.mark.parametrize(
     "name, value",
-    [("CHANNELS", [-1]), ("CHANNELS", ["a"]), ("NEURONS", [[1]]), ("NEURONS", [[0, -1]]), ("NEURONS", [3])],
+    [
+        ("CHANNELS", [-1]),
+        ("CHANNELS", ["a"]),
+        ("NEURONS", [[1]]),
+        ("NEURONS", [[0, -1]]),
+        ("NEURONS", [3]),
+    ],
 )
 def test_lists(name, value):
     with pytest.raises(ValueError, match=f"^MODEL.SALIENCY_HEAD.{name} is .*; give"):

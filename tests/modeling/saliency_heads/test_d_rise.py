@@ -1,4 +1,7 @@
-"""D-RISE against literal loops; what it depends on and what not; models that say nothing, and models elsewhere."""
+"""
+D-RISE against literal loops; what it depends on and what not; models that say nothing, and models
+elsewhere.
+"""
 
 import logging
 import math
@@ -36,9 +39,14 @@ def iou(a, b):
 
 @pytest.mark.parametrize("context", ["black", "mean"])
 def test_faithful_maps_equal_a_literal_loop(context):
-    """The toy detector gives a score and a box for each class: the class vector of class k has the score at k alone."""
+    """
+    The toy detector gives a score and a box for each class: the class vector of class k has the
+    score at k alone.
+    """
     toy, image = ToyDetector.random(), toy_image()
-    found = explained(DRISE(num_masks=12, estimator="mean", grid_size=4, context=context, seed=7), image, toy)
+    found = explained(
+        DRISE(num_masks=12, estimator="mean", grid_size=4, context=context, seed=7), image, toy
+    )
     boxes, classes = found.pred_boxes.tensor.tolist(), found.pred_classes.tolist()
     fill = torch.zeros(3, 1, 1) if context == "black" else image.mean((1, 2)).view(3, 1, 1)
     above, below = torch.zeros(len(found), 5, 24, 32), torch.zeros(24, 32)
@@ -48,12 +56,18 @@ def test_faithful_maps_equal_a_literal_loop(context):
         below += mask
         for t, (box, label) in enumerate(zip(boxes, classes)):
             best = [0.0] * 5
-            for other, k, score in zip(seen.pred_boxes.tensor.tolist(), seen.pred_classes.tolist(), seen.scores):
-                s = iou(box, other) * (k == label) * float(score)  # cosine 1 or 0; objectness = score
+            for other, k, score in zip(
+                seen.pred_boxes.tensor.tolist(), seen.pred_classes.tolist(), seen.scores
+            ):
+                s = (
+                    iou(box, other) * (k == label) * float(score)
+                )  # cosine 1 or 0; objectness = score
                 best[0] = max(best[0], s)
                 for c in range(4):
                     side = box[2 + c % 2] - box[c % 2]
-                    best[1 + c] = max(best[1 + c], s * math.exp(-abs(box[c] - other[c]) / (0.1 * side)))
+                    best[1 + c] = max(
+                        best[1 + c], s * math.exp(-abs(box[c] - other[c]) / (0.1 * side))
+                    )
             above[t] += torch.tensor(best)[:, None, None] * mask
     got = torch.stack(found.pred_saliency.maps)
     torch.testing.assert_close(got, above / below.clamp(min=1e-9), rtol=1e-4, atol=1e-6)
@@ -66,12 +80,16 @@ def test_maps_do_not_depend_on_the_batch_size_and_one_pass_serves_all():
     detect = toy._detect
     toy._detect = lambda image: calls.append(1) or detect(image)
     maps = [
-        torch.stack(explained(DRISE(num_masks=10, grid_size=4, batch_size=b), image, toy).pred_saliency.maps)
+        torch.stack(
+            explained(DRISE(num_masks=10, grid_size=4, batch_size=b), image, toy).pred_saliency.maps
+        )
         for b in (1, 3, 64)
     ]
     for other in maps[1:]:
         torch.testing.assert_close(other, maps[0], rtol=1e-3, atol=1e-5)
-    assert len(maps[0]) == 3 and sum(calls) == 3 * (1 + 10)  # the detections, then 10 masks for all three of them
+    assert len(maps[0]) == 3 and sum(calls) == 3 * (
+        1 + 10
+    )  # the detections, then 10 masks for all three of them
 
 
 def test_the_seed_and_the_estimator_decide():
@@ -84,14 +102,20 @@ def test_the_seed_and_the_estimator_decide():
             DRISE(num_masks=20, seed=1, estimator="mean"),
         )
     )
-    assert not torch.equal(first, second) and first.shape == third.shape and not torch.equal(first, third)
+    assert (
+        not torch.equal(first, second)
+        and first.shape == third.shape
+        and not torch.equal(first, third)
+    )
 
 
 def test_early_stop_when_the_maps_of_two_halves_agree():
     image = toy_image()
     sure = explained(DRISE(num_masks=1000, grid_size=2, tolerance=0.5), image)
     unsure = explained(DRISE(num_masks=300, grid_size=2, tolerance=1e-6), image)
-    assert sure.num_masks.unique().tolist()[0] in range(100, 1000, 100) and unsure.num_masks.unique().tolist() == [300]
+    assert sure.num_masks.unique().tolist()[0] in range(
+        100, 1000, 100
+    ) and unsure.num_masks.unique().tolist() == [300]
     all_masks = explained(DRISE(num_masks=int(sure.num_masks[0]), grid_size=2), image)
     torch.testing.assert_close(sure.pred_saliency.maps[0], all_masks.pred_saliency.maps[0])
 
@@ -103,7 +127,9 @@ def test_a_coordinate_weighs_less_the_farther_it_is_off():
         pred_classes=torch.tensor([0]),
         class_vectors=torch.tensor([[1.0, 0]]),
     )
-    raw = RawOutputs(torch.tensor([[[12.0, 10, 30, 20]]]), torch.tensor([[0.5, 0.0]]), torch.ones(1))
+    raw = RawOutputs(
+        torch.tensor([[[12.0, 10, 30, 20]]]), torch.tensor([[0.5, 0.0]]), torch.ones(1)
+    )
     s = 18 * 10 / 200
     expected = [s, s * math.exp(-2 / 2.0), s, s, s]  # 2 pixels off at a tenth of the width of 20
     assert output_weights(targets, raw)[0].tolist() == pytest.approx(expected)
@@ -111,38 +137,62 @@ def test_a_coordinate_weighs_less_the_farther_it_is_off():
 
 @pytest.mark.parametrize("num_boxes", [1, 3])
 def test_weights_are_the_best_of_all_outputs(num_boxes):
-    """Against loops over all outputs: leaving out those that cannot win must not change anything."""
+    """
+    Against loops over all outputs: leaving out those that cannot win must not change anything.
+    """
     generator = torch.Generator().manual_seed(4)
     corners = torch.rand(200, num_boxes, 2, generator=generator) * 30
-    boxes = torch.cat([corners, corners + 2 + 12 * torch.rand(200, num_boxes, 2, generator=generator)], dim=2)
-    raw = RawOutputs(boxes, torch.rand(200, 3, generator=generator), torch.rand(200, generator=generator))
-    targets = Instances((50, 50), pred_boxes=Boxes(boxes[:4, 0].clone()), pred_classes=torch.tensor([0, 2, 1, 0]))
+    boxes = torch.cat(
+        [corners, corners + 2 + 12 * torch.rand(200, num_boxes, 2, generator=generator)], dim=2
+    )
+    raw = RawOutputs(
+        boxes, torch.rand(200, 3, generator=generator), torch.rand(200, generator=generator)
+    )
+    targets = Instances(
+        (50, 50), pred_boxes=Boxes(boxes[:4, 0].clone()), pred_classes=torch.tensor([0, 2, 1, 0])
+    )
     targets.class_vectors = torch.rand(4, 3, generator=generator)
     expected = torch.zeros(4, 5)
-    for t, (box, k, p) in enumerate(zip(boxes[:4, 0].tolist(), [0, 2, 1, 0], targets.class_vectors)):
+    for t, (box, k, p) in enumerate(
+        zip(boxes[:4, 0].tolist(), [0, 2, 1, 0], targets.class_vectors)
+    ):
         for j in range(200):
             other, q = boxes[j, k if num_boxes > 1 else 0].tolist(), raw.vectors[j]
             s = iou(box, other) * float(p @ q / p.norm() / q.norm()) * float(raw.objectness[j])
-            off = [abs(a - b) / (box[2 + c % 2] - box[c % 2]) for c, (a, b) in enumerate(zip(box, other))]
+            off = [
+                abs(a - b) / (box[2 + c % 2] - box[c % 2])
+                for c, (a, b) in enumerate(zip(box, other))
+            ]
             for o, factor in enumerate([1.0, *(math.exp(-d / 0.1) for d in off)]):
                 expected[t, o] = max(expected[t, o], s * factor)
     torch.testing.assert_close(output_weights(targets, raw), expected)
 
 
 def test_no_outputs_weigh_nothing():
-    targets = Instances((9, 9), pred_boxes=Boxes(torch.tensor([[0.0, 0, 5, 5]])), pred_classes=torch.tensor([0]))
+    targets = Instances(
+        (9, 9), pred_boxes=Boxes(torch.tensor([[0.0, 0, 5, 5]])), pred_classes=torch.tensor([0])
+    )
     targets.class_vectors = torch.ones(1, 2)
     nothing = RawOutputs(torch.zeros(0, 1, 4), torch.zeros(0, 2), torch.zeros(0))
     far = RawOutputs(torch.tensor([[[6.0, 6, 9, 9]]]), torch.ones(1, 2), torch.ones(1))
-    assert output_weights(targets, nothing).tolist() == output_weights(targets, far).tolist() == [[0] * 5]
+    assert (
+        output_weights(targets, nothing).tolist()
+        == output_weights(targets, far).tolist()
+        == [[0] * 5]
+    )
 
 
 @pytest.mark.parametrize("name", ["faster_rcnn_planted", "retinanet_planted"])
 def test_bfloat16_changes_little(name, stock_detector, demo_image):
     image = demo_image(1)["image"]
     options = dict(num_masks=12, grid_size=4, estimator="mean", max_instances=1)
-    exact, rough = (explained(DRISE(**options, autocast=a), image, stock_detector(name)) for a in (False, True))
-    a, b = (found.pred_saliency.maps[int(found.pred_saliency.explained.nonzero()[0])] for found in (exact, rough))
+    exact, rough = (
+        explained(DRISE(**options, autocast=a), image, stock_detector(name)) for a in (False, True)
+    )
+    a, b = (
+        found.pred_saliency.maps[int(found.pred_saliency.explained.nonzero()[0])]
+        for found in (exact, rough)
+    )
     difference = (a - b).abs().amax((1, 2)) / (a.amax((1, 2)) - a.amin((1, 2)))
     assert 0 < difference.max() < 0.3
 
@@ -160,19 +210,28 @@ def test_a_model_that_returns_nothing_under_every_mask(estimator, caplog):
     toy = ToyDetector.random()
     toy.__class__ = Blind
     with caplog.at_level(logging.WARNING):
-        found = explained(DRISE(num_masks=6, grid_size=4, estimator=estimator), toy_image() + 1, toy)
+        found = explained(
+            DRISE(num_masks=6, grid_size=4, estimator=estimator), toy_image() + 1, toy
+        )
     assert len(found) == 3 and found.pred_saliency.peaks.abs().max() == 0
     assert "under no mask did the model say anything of object 0" in caplog.text
 
 
 class TestBlackBox:
-    """A detector written in numpy that finds the one bright square: class 1, score = its mean brightness / 255."""
+    """
+    A detector written in numpy that finds the one bright square: class 1, score = its mean
+    brightness / 255.
+    """
 
     @staticmethod
     def detect(images):
         results = []
         for image in images:
-            assert isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape == (40, 40, 3)
+            assert (
+                isinstance(image, np.ndarray)
+                and image.dtype == np.uint8
+                and image.shape == (40, 40, 3)
+            )
             score = image[8:24, 16:32].mean() / 255
             kept = [[16.0, 8, 32, 24]] if score > 0.05 else np.zeros((0, 4))
             n = len(kept)

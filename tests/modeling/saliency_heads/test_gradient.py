@@ -53,7 +53,9 @@ def test_closed_form(toy, gradient_head, class_target):
         slope = p * (1 - p) if class_target == "score" else 1.0
         expected = (slope * toy.class_weights[c]).abs().amax(0)
         torch.testing.assert_close(maps[i, 0], expected.detach(), rtol=1e-4, atol=0)
-        torch.testing.assert_close(maps[i, 1:], toy.box_weights[c].abs().amax(1).detach(), rtol=1e-4, atol=0)
+        torch.testing.assert_close(
+            maps[i, 1:], toy.box_weights[c].abs().amax(1).detach(), rtol=1e-4, atol=0
+        )
 
 
 def test_boxes_are_in_pixels_of_the_network_input(toy, gradient_head):

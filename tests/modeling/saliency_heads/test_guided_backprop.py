@@ -8,7 +8,8 @@ from tests.conftest import demo_cfg
 
 
 def test_by_hand():
-    # y = -relu(a) + 2 relu(b) at a = 3, b = 4: plain gradients -1 and 2; guided, the negative one stops at its ReLU.
+    # y = -relu(a) + 2 relu(b) at a = 3, b = 4: plain gradients -1 and 2; guided, the negative one
+    # stops at its ReLU.
     x = torch.tensor([3.0, 4.0, -5.0], requires_grad=True)
     weights = torch.tensor([-1.0, 2.0, 1.0])
     plain = torch.autograd.grad((weights * F.relu(x)).sum(), x)[0]
@@ -19,7 +20,14 @@ def test_by_hand():
 
 
 def test_every_way_to_call_relu_and_none_afterwards():
-    ways = [F.relu, torch.relu, nn.ReLU(), nn.ReLU(inplace=True), lambda v: F.relu_(v + 0), lambda v: (v + 0).relu_()]
+    ways = [
+        F.relu,
+        torch.relu,
+        nn.ReLU(),
+        nn.ReLU(inplace=True),
+        lambda v: F.relu_(v + 0),
+        lambda v: (v + 0).relu_(),
+    ]
     for relu in ways:
         x = torch.ones(2, requires_grad=True)
         with guided_relus():
@@ -41,4 +49,6 @@ def test_guided_grad_cam_is_the_product(stock_detector, demo_image):
         maps[name] = found.pred_saliency.resize(*demo_image(1)["image"].shape[-2:])[i]
     expected = maps["GuidedBackprop"] * maps["GradCAM"]
     assert expected.max() > 0
-    torch.testing.assert_close(maps["GuidedGradCAM"], expected, rtol=1e-3, atol=1e-6 * float(expected.max()))
+    torch.testing.assert_close(
+        maps["GuidedGradCAM"], expected, rtol=1e-3, atol=1e-6 * float(expected.max())
+    )

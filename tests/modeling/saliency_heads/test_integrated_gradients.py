@@ -3,26 +3,36 @@ import torch
 
 from d2_saliency import explainable
 from d2_saliency.modeling.saliency_heads import integrated_gradients
-from d2_saliency.modeling.saliency_heads.integrated_gradients import IntegratedGradients, baseline_image
+from d2_saliency.modeling.saliency_heads.integrated_gradients import (
+    IntegratedGradients,
+    baseline_image,
+)
 from d2_saliency.testing import ToyDetector
 
 
 @pytest.mark.parametrize("name", ["faster_rcnn_planted", "retinanet_planted"])
-def test_attributions_sum_to_the_change_of_the_output(stock_detector, demo_image, monkeypatch, name):
+def test_attributions_sum_to_the_change_of_the_output(
+    stock_detector, demo_image, monkeypatch, name
+):
     """
     Completeness (Proposition 1 of the paper): sum of attributions = Y(x) - Y(baseline).
 
-    From a baseline near the image, because a detector has so many kinks on the way from a blurred one that hundreds of
-    steps are needed until the sum is that of the integral.
+    From a baseline near the image, because a detector has so many kinks on the way from a blurred
+    one that hundreds of steps are needed until the sum is that of the integral.
     """
-    monkeypatch.setattr(integrated_gradients, "baseline_image", lambda image, baseline: 0.95 * image)
+    monkeypatch.setattr(
+        integrated_gradients, "baseline_image", lambda image, baseline: 0.95 * image
+    )
     model = explainable(stock_detector(name))
     image = demo_image(1)["image"][:, :160, :160].contiguous()
     head = IntegratedGradients(num_steps=40, class_target="logit")
     with torch.no_grad():
         clean = model.run([{"image": image}])
         clean.instances = [clean.instances[0][:1]]
-        end, start = (model.outputs(model.run([{"image": t * image}], clean.instances))[0] for t in (1.0, 0.95))
+        end, start = (
+            model.outputs(model.run([{"image": t * image}], clean.instances))[0]
+            for t in (1.0, 0.95)
+        )
     attributions = head.attributions(model, {"image": image}, clean)
     c = int(clean.instances[0].pred_classes[0])
     change = end.raw_boxes[0] - start.raw_boxes[0]
@@ -41,7 +51,9 @@ def test_black_baseline_of_a_linear_output_is_exact():
         clean = model.run([{"image": image}])
     toy.score_thresh = model.score_thresh = 0.0
     head = IntegratedGradients(num_steps=1, baseline="black")
-    model.run = lambda inputs, instances=None: _in_class_order(type(model).run(model, inputs), clean.instances)
+    model.run = lambda inputs, instances=None: _in_class_order(
+        type(model).run(model, inputs), clean.instances
+    )
     attributions = head.attributions(model, {"image": image}, clean)
     for i, c in enumerate(clean.instances[0].pred_classes.tolist()):
         expected = toy.box_weights[c].detach() * image
@@ -68,7 +80,10 @@ def test_baselines():
 def test_unknown_architectures_are_refused():
     model = explainable(ToyDetector.random())
     model.saliency_head = IntegratedGradients(score_thresh=0.0)
-    with torch.no_grad(), pytest.raises(ValueError, match="follows a detection's proposal or anchor"):
+    with (
+        torch.no_grad(),
+        pytest.raises(ValueError, match="follows a detection's proposal or anchor"),
+    ):
         model([{"image": torch.rand(3, 24, 32)}])
 
 

@@ -42,9 +42,16 @@ class TestAgainstPlainLoops:
                 assert error <= 1e-3 * expected["maps"][k].max()
 
     @pytest.mark.parametrize("name", ["faster_rcnn_planted", "retinanet_planted"])
-    @pytest.mark.parametrize("switch, correlation", [({"fold_norms": True}, 0.9999), ({"autocast": True}, 0.9)])
-    def test_fast_ways_give_these_maps_too(self, stock_detector, demo_image, name, switch, correlation):
-        """Rounding moves a few inputs of ReLUs across 0, which changes single pixels: maps are compared as a whole."""
+    @pytest.mark.parametrize(
+        "switch, correlation", [({"fold_norms": True}, 0.9999), ({"autocast": True}, 0.9)]
+    )
+    def test_fast_ways_give_these_maps_too(
+        self, stock_detector, demo_image, name, switch, correlation
+    ):
+        """
+        Rounding moves a few inputs of ReLUs across 0, which changes single pixels: maps are
+        compared as a whole.
+        """
         model = explainable(stock_detector(name))
         model.saliency_head.num_samples, model.saliency_head.max_instances = 2, 1
         maps = []
@@ -66,11 +73,16 @@ class TestAgainstPlainLoops:
         with torch.enable_grad():
             ours = model.saliency_head.explain(model, {"image": image}, clean, noise=noise)
         for i, c in enumerate(clean.instances[0].pred_classes.tolist()):
-            scores = torch.stack([(toy.class_weights[c] * (image + n)).sum().sigmoid() for n in noise]).detach()
-            # d score / dx = p (1 - p) w: of the same shape in every pass, so the mean is that of p (1 - p)
+            scores = torch.stack(
+                [(toy.class_weights[c] * (image + n)).sum().sigmoid() for n in noise]
+            ).detach()
+            # d score / dx = p (1 - p) w: of the same shape in every pass, so the mean is that of p
+            # (1 - p)
             expected = (scores * (1 - scores)).mean() * toy.class_weights[c].abs().amax(0).detach()
             assert ours["num_matched"][i] == 5
-            torch.testing.assert_close(ours["pred_saliency"].maps[i][0], expected, rtol=1e-4, atol=0)
+            torch.testing.assert_close(
+                ours["pred_saliency"].maps[i][0], expected, rtol=1e-4, atol=0
+            )
 
 
 class Fragile(ToyDetector):
@@ -107,7 +119,9 @@ def test_a_moved_detection_is_another_one():
         def _detect(self, image):
             found = super()._detect(image)
             if image[:, 0, 0].abs().max() > 0:
-                found.pred_boxes.tensor[:, 0::2] += torch.where(found.pred_classes == 0, 8.0, 0.0)[:, None]
+                found.pred_boxes.tensor[:, 0::2] += torch.where(found.pred_classes == 0, 8.0, 0.0)[
+                    :, None
+                ]
             return found
 
     toy = ToyDetector.random()
