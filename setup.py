@@ -25,7 +25,7 @@ def get_version() -> str:
     """
     The version, read from the package without importing it (that would need torch and Detectron2).
     """
-    text = (ROOT / "d2_saliency" / "__init__.py").read_text(encoding="utf-8")
+    text = (ROOT / "d2_saliency" / "version.py").read_text(encoding="utf-8")
     return re.search(r'^__version__ = "(.+)"$', text, re.MULTILINE).group(1)
 
 

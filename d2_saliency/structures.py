@@ -1,6 +1,6 @@
 """What travels with a detection: the names of its five outputs and its five saliency maps."""
 
-from typing import List, Optional, Sequence, Tuple, Union
+from typing import Callable, ClassVar, List, Optional, Sequence, Tuple, Union
 
 import torch
 from detectron2.structures import Instances
@@ -34,6 +34,9 @@ class SaliencyMaps:
         outputs (tuple[str, ...]): what the maps of a detection explain: ``OUTPUTS``, or
             ``MASK_OUTPUTS`` in the field ``pred_mask_saliency``, which has one map instead of five.
     """
+
+    draw: ClassVar[Optional[Callable[["SaliencyMaps"], Optional[bytes]]]] = None
+    """What makes the PNG that Jupyter shows. ``visualization``, which can draw, sets it."""
 
     def __init__(
         self,
@@ -136,11 +139,7 @@ class SaliencyMaps:
         What Jupyter shows: the maps of the first detections. ``visualization.show`` lays them on
         their picture.
         """
-        from .visualization.notebook import (
-            maps_png,
-        )  # not at the top: pictures are made of maps, not maps of pictures
-
-        return maps_png(self)
+        return None if SaliencyMaps.draw is None else SaliencyMaps.draw(self)
 
     @staticmethod
     def cat(maps_list: Sequence["SaliencyMaps"]) -> "SaliencyMaps":

@@ -30,8 +30,9 @@ from app_session import (
 from detectron2.structures import Instances
 from PIL import Image, ImageDraw
 
-from d2_saliency.engine.image_io import list_images, read_image
-from d2_saliency.engine.results import class_name
+from d2_saliency.results.class_names import class_name
+from d2_saliency.utils.image_files import list_images
+from d2_saliency.utils.image_io import read_image
 from d2_saliency.visualization import draw_panel
 
 ROOT = Path(__file__).resolve().parents[1]

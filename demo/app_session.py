@@ -17,11 +17,10 @@ from detectron2.structures import Instances
 from PIL import Image, UnidentifiedImageError
 
 from d2_saliency import add_saliency_config, build_saliency_head
-from d2_saliency.engine.digest import config_text
 from d2_saliency.engine.explainer import DefaultExplainer
-from d2_saliency.engine.image_io import ImageError, read_image
-from d2_saliency.engine.results import ResultsWriter, finish_results
-from d2_saliency.engine.run_info import run_info
+from d2_saliency.results.run_info import config_text, run_info
+from d2_saliency.results.writer import ResultsWriter, finish_results
+from d2_saliency.utils.image_io import ImageError, read_image
 from d2_saliency.visualization import save_panels, write_report
 
 MAX_BYTES = 20 * 2**20  # of an uploaded file

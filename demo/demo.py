@@ -18,10 +18,11 @@ from detectron2.data import Metadata
 from tqdm import tqdm
 
 from d2_saliency import OUTPUTS
-from d2_saliency.engine.bundle import OutputError, atomic_path, check_writable
 from d2_saliency.engine.defaults import setup_cfg, setup_terminal
 from d2_saliency.engine.explainer import DefaultExplainer
-from d2_saliency.engine.image_io import list_images, output_names, read_image
+from d2_saliency.utils.files import OutputError, atomic_path, check_writable
+from d2_saliency.utils.image_files import list_images, output_names
+from d2_saliency.utils.image_io import read_image
 from d2_saliency.visualization import SaliencyVisualizer, show
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -28,8 +28,8 @@ from tqdm import tqdm
 from d2_saliency import CLASS_TARGETS, OUTPUTS, build_saliency_head
 from d2_saliency.engine.defaults import setup_cfg, setup_terminal
 from d2_saliency.engine.explainer import DefaultExplainer
-from d2_saliency.engine.image_io import read_image
 from d2_saliency.evaluation import mean_with_interval, planted_cause_energy
+from d2_saliency.utils.image_io import read_image
 
 ROOT = Path(__file__).resolve().parents[1]
 MEANS = ("times_chance", "pointing", "in_box", "mark", *OUTPUTS[1:])

@@ -151,12 +151,11 @@ def explain(args: argparse.Namespace) -> int:
     """Run what the arguments ask for. Returns the exit status: 1 if an image failed."""
     from d2_saliency import build_saliency_head
     from d2_saliency.engine.defaults import method_cfgs, setup_cfg
-    from d2_saliency.engine.digest import config_text
     from d2_saliency.engine.explainer import DefaultExplainer, ObjectExplainer
-    from d2_saliency.engine.image_io import check_any_readable, list_images
-    from d2_saliency.engine.results import ResultsWriter
     from d2_saliency.engine.run import explain_images
-    from d2_saliency.engine.run_info import run_info
+    from d2_saliency.results.run_info import config_text, run_info
+    from d2_saliency.results.writer import ResultsWriter
+    from d2_saliency.utils.image_files import check_any_readable, list_images
 
     paths = list_images(args.input)
     check_any_readable(paths)

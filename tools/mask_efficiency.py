@@ -30,8 +30,7 @@ from torchvision.transforms.functional import gaussian_blur
 from tqdm import tqdm
 
 from d2_saliency import OUTPUTS, SaliencyMaps, add_saliency_config, build_explainable
-from d2_saliency.engine.image_io import read_image
-from d2_saliency.engine.weights import load_weights
+from d2_saliency.checkpoint.weights import load_weights
 from d2_saliency.evaluation import (
     ExplainedImage,
     MetricSettings,
@@ -43,6 +42,7 @@ from d2_saliency.modeling.mask_sums import MaskSums, mean_map, slope_map
 from d2_saliency.modeling.masks import grid_masks, random_grids
 from d2_saliency.modeling.optimize import folded
 from d2_saliency.modeling.raw_outputs import RawOutputs, output_weights
+from d2_saliency.utils.image_io import read_image
 
 matplotlib.use("Agg")
 from matplotlib import pyplot  # noqa: E402

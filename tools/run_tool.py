@@ -19,8 +19,8 @@ def run_tool(name: str, run: Callable[[], int]) -> int:
         int: what ``run`` returns; 2 after an error of the command; 130 after Ctrl-C.
     """
     try:
-        from d2_saliency.engine.bundle import OutputError
         from d2_saliency.engine.defaults import setup_terminal
+        from d2_saliency.utils.files import OutputError
 
         setup_terminal()
         try:

@@ -13,6 +13,8 @@ from detectron2 import model_zoo
 from detectron2.config import CfgNode, LazyConfig
 from omegaconf import DictConfig, OmegaConf
 
+from ..utils.text import one_line
+
 
 class ConfigError(ValueError):
     """A config that cannot be used; the message is one line that says what to do."""
@@ -152,8 +154,3 @@ def zoo_weights(zoo_name: str) -> Optional[str]:
         return model_zoo.get_checkpoint_url(zoo_name)
     except RuntimeError:
         return None
-
-
-def one_line(error: Exception) -> str:
-    """The message of any exception on one line."""
-    return " ".join(str(error).split()) or type(error).__name__

@@ -19,12 +19,11 @@ from ..evaluation.metrics_page import write_metrics_page
 from ..evaluation.reference_maps import REFERENCES
 from ..evaluation.saliency_evaluator import SaliencyEvaluator
 from ..modeling import SaliencyHead, build_saliency_head
-from .bundle import OutputError, check_writable, write_text
-from .digest import config_text
+from ..results.run_info import config_text, run_info
+from ..utils.files import OutputError, check_writable, write_text
+from ..utils.image_io import read_image
 from .explainer import DefaultExplainer
-from .image_io import read_image
 from .run import describe_error
-from .run_info import run_info
 
 logger = logging.getLogger(__name__)
 

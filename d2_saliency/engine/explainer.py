@@ -12,11 +12,12 @@ from detectron2.data import transforms as T
 from detectron2.structures import Boxes, Instances
 from torch import nn
 
+from ..checkpoint.weights import find_weights, load_weights
 from ..config import add_saliency_config
 from ..modeling import build_explainable, explainable
 from ..modeling.objects import check_boxes, explain_objects
-from .config_files import ConfigError, one_line
-from .weights import find_weights, load_weights
+from ..utils.text import one_line
+from .config_files import ConfigError
 
 
 class DefaultExplainer:

@@ -11,7 +11,7 @@ import torch.distributed as dist
 from detectron2.engine import launch as launch_gpus
 from torch.multiprocessing import ProcessExitedException
 
-from .config_files import one_line
+from ..utils.text import one_line
 
 GO_ON = "give the same command again to go on; what was finished is kept."
 LOST = "Connection closed by peer"  # gloo's words, when a process waits for one that is gone

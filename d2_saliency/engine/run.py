@@ -15,12 +15,13 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ..modeling import SaliencyHead
 from ..modeling.batching import is_out_of_memory
+from ..results.writer import ResultsWriter, finish_results
+from ..utils.files import OutputError
+from ..utils.image_files import output_names
+from ..utils.image_io import read_image
+from ..utils.text import one_line
 from ..visualization import save_panels, write_report
-from .bundle import OutputError
-from .config_files import one_line
 from .explainer import DefaultExplainer
-from .image_io import output_names, read_image
-from .results import ResultsWriter, finish_results
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Union
 import jinja2
 from detectron2.data import MetadataCatalog
 
-from ..engine.bundle import write_text
-from ..engine.results import class_name
+from ..results.class_names import class_name
+from ..utils.files import write_text
 from .build import METRICS
 from .comparison import Compared, Records, arrow, compare, shared_detections
 from .plots import curve_names, curve_plot, violin_plot

@@ -11,12 +11,12 @@ from detectron2.structures import Instances
 from detectron2.utils import comm
 from torch import nn
 
-from ..engine.bundle import write_json
+from ..results.record_store import RecordStore
+from ..utils.files import write_json
 from .build import METRICS, applicable_metrics, check_metrics
 from .explained_image import MetricSettings
 from .ground_truth import load_dataset, match_to_truth, objects_of
 from .metric_runner import MetricRunner
-from .records import RecordStore
 from .summary import as_json, as_results, counts, finite, summarise, summary_table
 
 logger = logging.getLogger(__name__)

@@ -10,11 +10,11 @@ from typing import Any, Dict, Iterator, List, Sequence, Union
 import jinja2
 from markupsafe import Markup
 
-from d2_saliency.engine.bundle import atomic_path
-from d2_saliency.engine.load_results import load_results
-from d2_saliency.structures import MASK_OUTPUTS, OUTPUTS
-from d2_saliency.visualization.report_image import write_image
-from d2_saliency.visualization.saliency_visualizer import BLUR, COLOR_MAP, EDGE_COLOR, MAX_OPACITY
+from ..results.reader import load_results
+from ..structures import MASK_OUTPUTS, OUTPUTS
+from ..utils.files import atomic_path
+from .report_image import write_image
+from .saliency_visualizer import BLUR, COLOR_MAP, EDGE_COLOR, MAX_OPACITY
 
 TEMPLATES = Path(__file__).parent / "templates"
 # Pixels of the longer side of a map: a report of a few images is sharp, one of hundreds stays
@@ -27,7 +27,7 @@ SAME_BOX = 1.0
 
 def write_report(output_dir: Union[str, Path]) -> Path:
     """
-    Write ``index.html`` from what :class:`d2_saliency.engine.results.ResultsWriter` left in a
+    Write ``index.html`` from what :class:`d2_saliency.results.writer.ResultsWriter` left in a
     folder.
 
     Maps are shown as described at the top of :mod:`.saliency_visualizer`, reduced so that a report

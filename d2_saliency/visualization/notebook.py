@@ -7,8 +7,8 @@ import numpy as np
 from detectron2.structures import Instances
 from PIL import Image
 
-from d2_saliency.structures import SaliencyMaps
-from d2_saliency.visualization.panel import draw_maps, draw_panel
+from ..structures import SaliencyMaps
+from .panel import draw_maps, draw_panel
 
 MAX_SHOWN = 5  # detections: a notebook keeps its pictures, and shall stay small
 
@@ -70,3 +70,6 @@ def maps_png(maps: SaliencyMaps) -> Optional[bytes]:
     """A PNG of the five maps of the first detections without a picture; None if there is none."""
     indices = maps.explained.nonzero().flatten().tolist()[:MAX_SHOWN]
     return PanelFigure([draw_maps(maps[i]) for i in indices])._repr_png_() if indices else None
+
+
+SaliencyMaps.draw = maps_png

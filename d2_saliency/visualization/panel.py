@@ -15,12 +15,12 @@ from detectron2.structures import Instances
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from d2_saliency.engine.bundle import atomic_path, output_errors
-from d2_saliency.engine.flags import noise_flags
-from d2_saliency.engine.image_io import safe_name
-from d2_saliency.engine.results import class_name
-from d2_saliency.structures import OUTPUTS, SaliencyMaps, saliency_fields
-from d2_saliency.visualization.saliency_visualizer import (
+from ..results.class_names import class_name
+from ..results.flags import noise_flags
+from ..structures import OUTPUTS, SaliencyMaps, saliency_fields
+from ..utils.files import atomic_path, output_errors
+from ..utils.image_files import safe_name
+from .saliency_visualizer import (
     BLUR,
     COLOR_MAP,
     EDGE_COLOR,

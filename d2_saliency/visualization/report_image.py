@@ -14,10 +14,11 @@ import numpy as np
 from detectron2.structures import Instances
 from PIL import Image
 
-from d2_saliency.engine.bundle import atomic_path, load_maps
-from d2_saliency.engine.digest import digest, file_digest
-from d2_saliency.structures import saliency_fields
-from d2_saliency.visualization.saliency_visualizer import display_maps
+from ..results.maps_file import load_maps
+from ..structures import saliency_fields
+from ..utils.digest import digest, file_digest
+from ..utils.files import atomic_path
+from .saliency_visualizer import display_maps
 
 THUMBNAIL_SIDE = 320  # pixels of the longer side
 QUALITY = 80  # of JPEG
@@ -33,7 +34,7 @@ def write_image(
 
     Args:
         folder: the output folder
-        image: its item of :func:`d2_saliency.engine.load_results.load_results`
+        image: its item of :func:`d2_saliency.results.reader.load_results`
         detections: for each detection, method -> record
         map_side: pixels of the longer side of the maps
 

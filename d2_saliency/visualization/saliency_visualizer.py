@@ -20,9 +20,9 @@ import numpy as np
 from detectron2.structures import Instances
 from detectron2.utils.visualizer import VisImage, Visualizer
 
-from d2_saliency.engine.flags import noise_flags
-from d2_saliency.engine.results import class_name
-from d2_saliency.structures import OUTPUTS
+from ..results.class_names import class_name
+from ..results.flags import noise_flags
+from ..structures import OUTPUTS
 
 BLUR = 0.004
 """Sigma of the blur as a share of the diagonal of the picture that is shown."""

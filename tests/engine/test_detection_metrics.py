@@ -13,10 +13,10 @@ from PIL import Image
 
 from d2_saliency import add_saliency_config
 from d2_saliency.engine.detection_metrics import DetectionMetrics
-from d2_saliency.engine.results import ResultsWriter
 from d2_saliency.engine.run import explain_images
-from d2_saliency.engine.run_info import run_info
 from d2_saliency.evaluation import METRICS
+from d2_saliency.results.run_info import run_info
+from d2_saliency.results.writer import ResultsWriter
 from tests.evaluation.lamp import HEIGHT, WIDTH, explained_lamp, lamp_detector, lit_image
 
 SCORE = 1 / (

@@ -19,9 +19,9 @@ from pycocotools import mask as coco_mask
 
 from d2_saliency import explainable
 from d2_saliency.evaluation import MetricSettings, SaliencyEvaluator, mean_with_interval
-from d2_saliency.evaluation.records import RecordStore
 from d2_saliency.evaluation.regions import energy_share
 from d2_saliency.modeling.saliency_heads import ODAM
+from d2_saliency.results.record_store import RecordStore
 from tests.conftest import demo_cfg
 from tests.evaluation.conftest import NAME
 from tests.evaluation.lamp import lamp_detector

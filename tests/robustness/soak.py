@@ -62,9 +62,9 @@ def measure(
     the last ones).
     """
     from d2_saliency.engine.explainer import DefaultExplainer
-    from d2_saliency.engine.results import ResultsWriter
     from d2_saliency.engine.run import explain_images
-    from d2_saliency.engine.run_info import run_info
+    from d2_saliency.results.run_info import run_info
+    from d2_saliency.results.writer import ResultsWriter
     from tests.conftest import demo_cfg
 
     cfg = demo_cfg("faster_rcnn_planted")

@@ -18,13 +18,13 @@ import torch
 from PIL import Image
 
 from d2_saliency import explainable
-from d2_saliency.engine import results as results_module
 from d2_saliency.engine import run as run_module
-from d2_saliency.engine.bundle import OutputError
-from d2_saliency.engine.results import ResultsWriter
 from d2_saliency.engine.run import explain_images
-from d2_saliency.engine.run_info import run_info
+from d2_saliency.results import writer as results_module
+from d2_saliency.results.run_info import run_info
+from d2_saliency.results.writer import ResultsWriter
 from d2_saliency.testing import ToyDetector
+from d2_saliency.utils.files import OutputError
 from tests.robustness.conftest import check_json_and_maps, contents, in_child
 
 RUN = run_info("explain", "A: 1", "ODSmoothGrad", 0, num_samples=20)

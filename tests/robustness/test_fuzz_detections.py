@@ -16,10 +16,10 @@ from PIL import Image
 from torch import nn
 
 from d2_saliency import build_saliency_head, explainable
-from d2_saliency.engine.bundle import load_maps
-from d2_saliency.engine.results import ResultsWriter
 from d2_saliency.engine.run import explain_images
-from d2_saliency.engine.run_info import run_info
+from d2_saliency.results.maps_file import load_maps
+from d2_saliency.results.run_info import run_info
+from d2_saliency.results.writer import ResultsWriter
 from tests.conftest import demo_cfg
 from tests.robustness.conftest import CASES, fuzz
 

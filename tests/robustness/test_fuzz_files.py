@@ -20,14 +20,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 from d2_saliency import add_saliency_config, build_saliency_head, explainable
-from d2_saliency.engine.bundle import MapsError, load_maps, save_maps
+from d2_saliency.checkpoint.weights import WeightsError, load_weights
 from d2_saliency.engine.config_files import ConfigError, merge_opts, merge_yaml
 from d2_saliency.engine.defaults import setup_cfg
-from d2_saliency.engine.results import ResultsWriter
-from d2_saliency.engine.run_info import run_info
-from d2_saliency.engine.weights import WeightsError, load_weights
+from d2_saliency.results.maps_file import MapsError, load_maps, save_maps
+from d2_saliency.results.run_info import run_info
+from d2_saliency.results.writer import ResultsWriter
 from d2_saliency.testing import ToyDetector
-from tests.engine.test_bundle import make_instances
+from tests.results.test_maps_file import make_instances
 from tests.robustness.conftest import CASES, fuzz, is_one_line
 
 pytestmark = pytest.mark.filterwarnings("ignore")

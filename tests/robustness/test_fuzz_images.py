@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from d2_saliency.engine.image_io import ImageError, read_image
+from d2_saliency.utils.image_io import ImageError, read_image
 from tests.robustness.conftest import CASES, fuzz, is_one_line
 
 FORMATS = {  # format -> modes that it stores

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from d2_saliency.engine.bundle import load_maps
-from d2_saliency.engine.image_io import ImageError, output_names, read_image
-from d2_saliency.engine.load_results import ResultsError
+from d2_saliency.results.maps_file import load_maps
+from d2_saliency.results.reader import ResultsError
+from d2_saliency.utils.image_files import output_names
+from d2_saliency.utils.image_io import ImageError, read_image
 from d2_saliency.visualization import write_report
 from tests.conftest import ROOT
 from tests.tools.conftest import tool  # noqa: F401

@@ -11,8 +11,8 @@ import torchvision
 from detectron2.structures import Boxes, Instances
 
 from d2_saliency import build_saliency_head, explainable, method_names
-from d2_saliency.engine.flags import detection_flags
 from d2_saliency.modeling.meta_arch.generic import SaliencyGenericMixin
+from d2_saliency.results.flags import detection_flags
 from d2_saliency.testing import ToyDetector
 from tests.conftest import demo_cfg
 from tests.modeling.meta_arch.test_feature_gradients import random_model

@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from d2_saliency.engine.bundle import load_maps
 from d2_saliency.engine.explainer import DefaultExplainer
-from d2_saliency.engine.load_results import load_results
+from d2_saliency.results.maps_file import load_maps
+from d2_saliency.results.reader import load_results
 from tests.conftest import ROOT
 
 NATIVE_SIZE = ("--opts", "INPUT.MIN_SIZE_TEST", "0")

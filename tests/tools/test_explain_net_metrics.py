@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from d2_saliency.engine.bundle import load_maps
-from d2_saliency.engine.image_io import read_image
+from d2_saliency.results.maps_file import load_maps
+from d2_saliency.utils.image_io import read_image
 from tests.conftest import ROOT
 
 SCENE = ROOT / "demo" / "images" / "planted_0007.png"

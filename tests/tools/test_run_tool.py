@@ -4,7 +4,7 @@ import builtins
 
 import pytest
 
-from d2_saliency.engine.bundle import OutputError
+from d2_saliency.utils.files import OutputError
 from tools.run_tool import run_tool
 
 

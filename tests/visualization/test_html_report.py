@@ -10,9 +10,9 @@ import torch
 from detectron2.structures import Boxes, Instances
 from PIL import Image
 
-from d2_saliency.engine.load_results import ResultsError
-from d2_saliency.engine.results import ResultsWriter, finish_results
-from d2_saliency.engine.run_info import run_info
+from d2_saliency.results.reader import ResultsError
+from d2_saliency.results.run_info import run_info
+from d2_saliency.results.writer import ResultsWriter, finish_results
 from d2_saliency.structures import SaliencyMaps
 from d2_saliency.visualization import write_report
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from detectron2.structures import Boxes, Instances
 
-from d2_saliency.engine.results import ResultsWriter, finish_results
-from d2_saliency.engine.run_info import run_info
+from d2_saliency.results.run_info import run_info
+from d2_saliency.results.writer import ResultsWriter, finish_results
 from d2_saliency.structures import OUTPUTS, SaliencyMaps
 from d2_saliency.visualization import write_report
 

@@ -8,10 +8,10 @@ import torch
 from detectron2.structures import Boxes, Instances
 
 from d2_saliency import BlackBox, explainable
-from d2_saliency.engine.image_io import read_image
 from d2_saliency.modeling.masks import grid_masks, random_grids
 from d2_saliency.modeling.meta_arch.build import as_generic
 from d2_saliency.modeling.saliency_heads import DRISE
+from d2_saliency.utils.image_io import read_image
 
 from .detector import Stopwatch, build_bundled, detect
 from .measure import Measure, agreement, peak_memory

@@ -15,11 +15,11 @@ import numpy as np
 from detectron2.data import DatasetCatalog
 from PIL import Image
 
-import d2_saliency  # noqa: F401  # registers the scenes
+import d2_saliency.data  # noqa: F401  # registers the scenes
 from d2_saliency.engine.explainer import DefaultExplainer
-from d2_saliency.engine.results import ResultsWriter
 from d2_saliency.engine.run import explain_images
-from d2_saliency.engine.run_info import run_info
+from d2_saliency.results.run_info import run_info
+from d2_saliency.results.writer import ResultsWriter
 
 from .detector import Bench, Stopwatch
 

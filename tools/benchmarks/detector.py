@@ -18,8 +18,8 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from d2_saliency import add_saliency_config, build_saliency_head, explainable
-from d2_saliency.engine.image_io import read_image
 from d2_saliency.testing import calibrate
+from d2_saliency.utils.image_io import read_image
 
 NUM_DETECTIONS = 50
 MOSAIC_SIDE = 800  # pixels, of its shorter side at least

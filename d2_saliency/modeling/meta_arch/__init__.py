@@ -1,9 +1,9 @@
 # Importing an architecture registers it.
-from .base import ForwardPass, SaliencyMixin
+from ..forward_pass import ForwardPass
+from .base import SaliencyMixin
 from .black_box import BlackBox
-from .build import build_explainable, explainable
+from .build import SaliencyGeneric, build_explainable, explainable
 from .fcos import SaliencyFCOS
-from .generic import SaliencyGeneric
 from .panoptic import SaliencyPanopticFPN
 from .rcnn import SaliencyRCNN
 from .retinanet import SaliencyRetinaNet

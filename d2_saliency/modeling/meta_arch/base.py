@@ -3,7 +3,7 @@ What every explainable architecture has in common: a forward that explains, and 
 heads ask.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Tuple
 
 import torch
@@ -13,43 +13,11 @@ from torch.nn import functional as F
 
 from ...structures import SaliencyMaps
 from ..feature_windows import FeatureWindow
+from ..forward_pass import ForwardPass
 from ..optimize import frozen_parameters
 from ..raw_outputs import RawOutputs
 from ..targets import instance_targets
 from .backward import backward_from_features, backward_from_outputs, whole_level_windows
-
-
-@dataclass
-class ForwardPass:
-    """
-    One run of a detector over a batch of B images.
-
-    Attributes:
-        images: B tensors (C, H, W), float, 0..255, the network inputs before pixel normalisation
-            and padding.
-        features: level name -> (B, C, h, w), what the detections are read from. Its graph leads to
-            ``images`` if those require gradients. Empty for architectures that are only known by
-            their ``Instances``.
-        padded_size: (height, width) that the batch of images was padded to, in pixels.
-        instances: B ``Instances`` with N_b detections each, in pixels of the network input: the
-            stock fields and the architecture's provenance fields (the proposal or anchor that each
-            detection was computed from).
-    """
-
-    images: List[Tensor]
-    features: Dict[str, Tensor]
-    padded_size: Tuple[int, int]
-    instances: List[Instances]
-    results: Optional[List[Dict]] = None
-    """The stock output for the user, where ``run`` has it already."""
-
-    def select(self, index: int, keep: Tensor) -> "ForwardPass":
-        """The part of this pass that belongs to image ``index`` and its detections ``keep``."""
-        features = {name: f[index : index + 1] for name, f in self.features.items()}
-        return ForwardPass(
-            [self.images[index]], features, self.padded_size, [self.instances[index][keep]]
-        )
-
 
 Module: Any = nn.Module if TYPE_CHECKING else object
 """

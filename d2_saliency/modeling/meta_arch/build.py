@@ -5,7 +5,7 @@ import logging
 from typing import Optional, Type
 
 from detectron2.config import CfgNode
-from detectron2.modeling import GeneralizedRCNN, PanopticFPN, build_model
+from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN, PanopticFPN, build_model
 from detectron2.modeling.meta_arch.fcos import FCOS
 from detectron2.modeling.meta_arch.retinanet import RetinaNet
 from detectron2.modeling.roi_heads import CascadeROIHeads, FastRCNNOutputLayers
@@ -51,6 +51,16 @@ def as_generic(model: nn.Module, cfg: Optional[CfgNode] = None) -> nn.Module:
     :func:`explainable`, but through the model's ``Instances`` even if its architecture is known.
     """
     return _with_mixin(model, SaliencyGenericMixin, cfg)
+
+
+@META_ARCH_REGISTRY.register()
+def SaliencyGeneric(cfg):
+    """
+    Build ``MODEL.SALIENCY_HEAD.META_ARCHITECTURE`` and make it explainable through its
+    ``Instances`` alone.
+    """
+    architecture = META_ARCH_REGISTRY.get(cfg.MODEL.SALIENCY_HEAD.META_ARCHITECTURE)
+    return as_generic(architecture(cfg), cfg)
 
 
 def build_explainable(cfg: CfgNode) -> nn.Module:

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from ...structures import OUTPUTS
 from ..feature_windows import FeatureWindow
+from ..forward_pass import ForwardPass
 from ..raw_outputs import RawOutputs, class_probability, clipped, target_iou
 from ..targets import check_classes, instance_targets
-from .base import ForwardPass, SaliencyMixin
+from .base import SaliencyMixin
 from .dense_windows import cut_windows, receptive_radius
 
 # Shape shorthand: H, W a level's size in cells, A anchors per cell, K classes, R anchors of all

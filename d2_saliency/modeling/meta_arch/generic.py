@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Any, Dict, List, Optional, Tuple
 
 import torch
-from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import Boxes, Instances
 
+from ..forward_pass import ForwardPass
 from ..raw_outputs import (
     RawOutputs,
     best,
@@ -17,7 +17,7 @@ from ..raw_outputs import (
     raw_outputs_of_instances,
     target_iou,
 )
-from .base import ForwardPass, SaliencyMixin
+from .base import SaliencyMixin
 
 FIELDS = ("pred_boxes", "scores", "pred_classes")
 
@@ -169,15 +169,3 @@ def _pick(now: Instances, before: Instances) -> Instances:
     if before.has("target_classes"):
         picked.target_classes = before.target_classes
     return picked
-
-
-@META_ARCH_REGISTRY.register()
-def SaliencyGeneric(cfg):
-    """
-    Build ``MODEL.SALIENCY_HEAD.META_ARCHITECTURE`` and make it explainable through its
-    ``Instances`` alone.
-    """
-    from .build import as_generic  # build knows all architectures, this one among them
-
-    architecture = META_ARCH_REGISTRY.get(cfg.MODEL.SALIENCY_HEAD.META_ARCHITECTURE)
-    return as_generic(architecture(cfg), cfg)

@@ -10,8 +10,8 @@ from detectron2.modeling import META_ARCH_REGISTRY, PanopticFPN
 from detectron2.modeling.meta_arch.panoptic_fpn import combine_semantic_and_instance_outputs
 from detectron2.modeling.postprocessing import sem_seg_postprocess
 
+from ..forward_pass import ForwardPass
 from ..saliency_heads.build import build_saliency_head
-from .base import ForwardPass
 from .rcnn import SaliencyRCNNMixin
 
 

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from ...structures import OUTPUTS
 from ..feature_windows import FeatureWindow
+from ..forward_pass import ForwardPass
 from ..raw_outputs import RawOutputs, clipped
 from ..saliency_heads.build import build_saliency_head
 from ..targets import check_classes, instance_targets
-from .base import ForwardPass, SaliencyMixin
+from .base import SaliencyMixin
 from .roi_outputs import (
     Pool,
     RoIOutputs,

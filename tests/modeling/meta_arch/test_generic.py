@@ -14,10 +14,10 @@ from detectron2.modeling.roi_heads import FastRCNNOutputLayers, StandardROIHeads
 from detectron2.structures import Boxes, Instances, RotatedBoxes
 
 from d2_saliency import explainable
-from d2_saliency.engine.image_io import read_image
 from d2_saliency.modeling.meta_arch import BlackBox
 from d2_saliency.modeling.saliency_heads import DRISE, ODAM, Gradient, ODSmoothGrad
 from d2_saliency.testing import ToyDetector
+from d2_saliency.utils.image_io import read_image
 from tests.conftest import ROOT
 
 SHARED = ROOT.parent / "shared"

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from d2_saliency import explainable
-from d2_saliency.engine.results import detection_flags
 from d2_saliency.modeling.saliency_heads import CAM
+from d2_saliency.results.writer import detection_flags
 from tests.modeling.meta_arch.test_feature_gradients import random_model
 
 

@@ -6,7 +6,7 @@ from typing import List, Optional
 import torch
 from detectron2.structures import Instances
 
-from d2_saliency.structures import OUTPUTS, saliency_fields
+from ..structures import OUTPUTS, saliency_fields
 
 
 def detection_flags(instances: Instances, num_samples: Optional[int] = None) -> List[List[str]]:

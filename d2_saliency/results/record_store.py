@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 from typing import Any, Dict, Optional, Union
 
-from ..engine.bundle import write_json
-from ..engine.digest import digest, file_digest
+from ..utils.digest import digest, file_digest
+from ..utils.files import write_json
 
 
 class RecordStore:

@@ -6,11 +6,13 @@ import pytest
 import torch
 from PIL import Image
 
-from d2_saliency.engine.bundle import OutputError, load_maps
-from d2_saliency.engine.flags import detection_flags
-from d2_saliency.engine.results import ResultsWriter, class_name, finish_results
-from d2_saliency.engine.run_info import run_info
-from tests.engine.test_bundle import make_instances
+from d2_saliency.results.class_names import class_name
+from d2_saliency.results.flags import detection_flags
+from d2_saliency.results.maps_file import load_maps
+from d2_saliency.results.run_info import run_info
+from d2_saliency.results.writer import ResultsWriter, finish_results
+from d2_saliency.utils.files import OutputError
+from tests.results.test_maps_file import make_instances
 
 CONFIG = {
     "command": "explain",
@@ -266,7 +268,7 @@ class TestResume:
         writer = self.writer(tmp_path)
         digest = writer.input_digest(photo)
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(f"d2_saliency.engine.results.{step}", killed)
+            patch.setattr(f"d2_saliency.results.writer.{step}", killed)
             add(writer, digest=digest)
         assert not writer.is_done("x", digest)
         assert writer.finish()["images"] == []

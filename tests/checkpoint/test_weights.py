@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from d2_saliency.engine import weights as module
-from d2_saliency.engine.weights import WeightsError, find_weights, load_weights
+from d2_saliency.checkpoint import weights as module
+from d2_saliency.checkpoint.weights import WeightsError, find_weights, load_weights
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from d2_saliency.engine import array_pickle
-from d2_saliency.engine.array_pickle import CodeError
+from d2_saliency.checkpoint import array_pickle
+from d2_saliency.checkpoint.array_pickle import CodeError
 
 # As numpy wrote an array [1, -2.5] of float32 under Python 2: byte strings in protocol 0.
 PYTHON_2 = (

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, Dict, Union
 
-from .results import SCHEMA_VERSION
+from .writer import SCHEMA_VERSION
 
 
 class ResultsError(ValueError):
@@ -19,7 +19,7 @@ def load_results(output_dir: Union[str, Path]) -> Dict[str, Any]:
     What results.json and errors.json say, in the form of the present schema (see :mod:`.results`).
 
     Paths are added, relative to the folder: "picture" to each image, and "maps" to each detection,
-    the file that :func:`d2_saliency.engine.bundle.load_maps` reads.
+    the file that :func:`d2_saliency.results.maps_file.load_maps` reads.
 
     Returns:
         dict: "schema_version", "runs", "images", "detections" and "errors".

@@ -5,13 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from d2_saliency.engine.image_io import (
-    ImageError,
-    check_any_readable,
-    list_images,
-    output_names,
-    read_image,
-)
+from d2_saliency.utils.image_files import check_any_readable, list_images, output_names
+from d2_saliency.utils.image_io import ImageError, read_image
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 

@@ -1,14 +1,30 @@
 """What results.json says of how the maps of one method were made."""
 
+import copy
 import platform
+import re
 from typing import Any, Dict, Mapping, Optional
 
 import detectron2
 import numpy as np
 import torch
+from detectron2.config import CfgNode
 
-import d2_saliency
-from d2_saliency.engine.digest import digest, file_digest
+from ..utils.digest import digest, file_digest
+from ..version import __version__
+
+# Where and how fast maps are made and where they go does not change them; weights are known by
+# their content.
+NEUTRAL_KEYS = (
+    "MODEL.DEVICE",
+    "MODEL.WEIGHTS",
+    "OUTPUT_DIR",
+    "MODEL.SALIENCY_HEAD.SMOOTHGRAD.BATCH_SIZE",
+    "MODEL.SALIENCY_HEAD.INTEGRATED_GRADIENTS.BATCH_SIZE",
+    "MODEL.SALIENCY_HEAD.DRISE.BATCH_SIZE",
+    "TEST.SALIENCY.BATCH_SIZE",
+)
+NEUTRAL_LAZY_KEYS = ("device", "init_checkpoint", "output_dir")  # of ``train``
 
 
 def run_info(
@@ -26,7 +42,7 @@ def run_info(
 
     Args:
         command: the command line
-        config: the whole config as text, see :func:`d2_saliency.engine.digest.config_text`
+        config: the whole config as text, see :func:`d2_saliency.results.run_info.config_text`
         method: name of the saliency head
         seed: seed of the method
         weights: ``cfg.MODEL.WEIGHTS``; a file is identified by its content, anything else by its
@@ -60,14 +76,38 @@ def run_info(
             seed,
             num_samples,
             weights_digest,
-            d2_saliency.__version__,
+            __version__,
             sorted(metrics),
         ),
         "versions": {
-            "d2_saliency": d2_saliency.__version__,
+            "d2_saliency": __version__,
             "detectron2": detectron2.__version__,
             "torch": torch.__version__,
             "numpy": np.__version__,
             "python": platform.python_version(),
         },
     }
+
+
+def config_text(cfg, saliency_cfg: CfgNode) -> str:
+    """
+    All that a config says about the maps, the same text in every process.
+
+    Args:
+        cfg, saliency_cfg: as :func:`d2_saliency.engine.defaults.setup_cfg` returns them.
+    """
+    ours = saliency_cfg.clone()
+    ours.defrost()
+    for key in NEUTRAL_KEYS:
+        *nodes, leaf = key.split(".")
+        node = ours
+        for name in nodes:
+            node = node[name]
+        node.pop(leaf, None)
+    if cfg is saliency_cfg:
+        return ours.dump()
+    lazy = copy.deepcopy(cfg)
+    for key in NEUTRAL_LAZY_KEYS:
+        lazy.train.pop(key, None)
+    # Functions are printed with their address, which is another one in each process.
+    return re.sub(r" at 0x[0-9a-f]+", "", f"{lazy}\n{ours.dump()}")

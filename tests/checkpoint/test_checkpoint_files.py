@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from d2_saliency.engine.array_pickle import CodeError
-from d2_saliency.engine.checkpoint_files import read_checkpoint
+from d2_saliency.checkpoint.array_pickle import CodeError
+from d2_saliency.checkpoint.checkpoint_files import read_checkpoint
 
 MODEL = {"a.weight": np.float32([[1, 2], [3, 4]]), "a.bias": np.float32([5, 6])}
 

@@ -5,7 +5,8 @@ from detectron2 import model_zoo
 from detectron2.config import get_cfg
 
 from d2_saliency import add_saliency_config
-from d2_saliency.engine.digest import config_text, digest, file_digest
+from d2_saliency.results.run_info import config_text
+from d2_saliency.utils.digest import digest, file_digest
 
 
 @pytest.fixture

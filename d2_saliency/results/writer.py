@@ -22,16 +22,12 @@ import torch
 from detectron2.structures import Instances
 from PIL import Image
 
-from d2_saliency.engine.bundle import (
-    atomic_path,
-    check_writable,
-    output_errors,
-    save_maps,
-    write_json,
-)
-from d2_saliency.engine.digest import digest, file_digest
-from d2_saliency.engine.flags import detection_flags
-from d2_saliency.structures import saliency_fields
+from ..structures import saliency_fields
+from ..utils.digest import digest, file_digest
+from ..utils.files import atomic_path, check_writable, output_errors, write_json
+from .class_names import class_name
+from .flags import detection_flags
+from .maps_file import save_maps
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +102,7 @@ class ResultsWriter:
         Write everything about one image.
 
         Args:
-            name: folder name of the image, from :func:`d2_saliency.engine.image_io.output_names`
+            name: folder name of the image, from :func:`d2_saliency.utils.image_files.output_names`
             digest: from :meth:`input_digest`
             path: the image file
             image: BGR, uint8, (H, W, 3)
@@ -250,18 +246,6 @@ def finish_results(
     write_json(folder / "errors.json", [*errors.values()])
     write_json(folder / "results.json", results)
     return results
-
-
-def class_name(class_id: int, class_names: Optional[Sequence[str]]) -> str:
-    """
-    Name of a class, or "class 7" where there is no name (no metadata, or metadata of fewer
-    classes).
-    """
-    return (
-        class_names[class_id]
-        if class_names and class_id < len(class_names)
-        else f"class {class_id}"
-    )
 
 
 def _number(value: float) -> Optional[float]:

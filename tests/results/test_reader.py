@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from d2_saliency.engine.load_results import ResultsError, load_results
+from d2_saliency.results.reader import ResultsError, load_results
 
 IMAGE = {"name": "x", "file": "photos/x.jpg", "height": 60, "width": 80, "warnings": []}
 

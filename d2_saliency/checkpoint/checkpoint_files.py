@@ -9,7 +9,7 @@ from typing import Any, ContextManager, Dict, List
 import numpy as np
 import torch
 
-from . import array_pickle
+from ..checkpoint import array_pickle
 from .array_pickle import ADMITTED, CodeError
 
 

@@ -6,15 +6,9 @@ import pytest
 import torch
 from detectron2.structures import Boxes, Instances
 
-from d2_saliency.engine.bundle import (
-    OutputError,
-    atomic_path,
-    check_writable,
-    load_maps,
-    save_maps,
-    write_json,
-)
+from d2_saliency.results.maps_file import load_maps, save_maps
 from d2_saliency.structures import SaliencyMaps
+from d2_saliency.utils.files import OutputError, atomic_path, check_writable, write_json
 
 
 def make_instances(maps, image_size=(60, 80), num_matched=None):

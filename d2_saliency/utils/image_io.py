@@ -3,27 +3,15 @@ Any photo a person has -> the uint8 array a detector wants; which files to read;
 to write.
 """
 
-import glob
 import logging
 import os
-import re
-import unicodedata
 from pathlib import Path
-from typing import Dict, List, Sequence, Union
+from typing import List, Union
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 logger = logging.getLogger(__name__)
-
-IMAGE_SUFFIXES = frozenset(
-    ".avif .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tga .tif .tiff "
-    ".webp".split()
-)
-"""
-Suffixes of images in a folder or a pattern, in lower case. A file that is named itself always
-counts.
-"""
 
 FORMATS = frozenset(
     "AVIF BMP DIB GIF HEIF ICO JPEG JPEG2000 MPO PCX PNG PPM PSD QOI SGI TGA TIFF WEBP "
@@ -33,11 +21,6 @@ FORMATS = frozenset(
 Pillow's decoders that read pixels alone, by content whatever the suffix. EPS is a program that
 Ghostscript runs.
 """
-
-RESERVED_NAMES = frozenset({"maps", "records", "report", "inference"})
-"""Folders of an output folder that are not an image's."""
-
-MAX_NAME_LENGTH = 80  # file systems allow 255 bytes; suffixes and temporary names need some
 
 
 class ImageError(ValueError):
@@ -96,84 +79,6 @@ def read_image(path: Union[str, Path], format: str = "BGR") -> np.ndarray:
         ) from e
     pixels = np.asarray(rgb)
     return np.ascontiguousarray(pixels[:, :, ::-1] if format == "BGR" else pixels)
-
-
-def list_images(inputs: Sequence[str]) -> List[Path]:
-    """
-    Files to read, in the order of the inputs, each once.
-
-    - A file is kept whatever its suffix, and also if it does not exist: reading it says so, and the
-      others are read all the same.
-    - A folder stands for the images directly inside it (by suffix, ``IMAGE_SUFFIXES``; hidden files
-      are none), sorted by name. Folders inside it are not entered: ask for them with a pattern,
-      ``"folder/**/*.jpg"``.
-    - A pattern (``*``, ``?``, ``[...]``, ``**``) that is not itself a file stands for the images it
-      matches, sorted.
-
-    Raises:
-        ImageError: none of the files exists, or a folder or pattern is without an image.
-    """
-    if not inputs:
-        raise ImageError("No input image was given: name at least one file, folder or pattern.")
-    files: Dict[str, Path] = {}
-    for text in inputs:
-        for path in _expand(str(text)):
-            files.setdefault(os.path.abspath(path), path)
-    if not any(map(os.path.exists, files)):
-        first = repr(str(next(iter(files.values()))))
-        if len(files) == 1:
-            raise ImageError(f"{first} does not exist: check the path.")
-        raise ImageError(
-            f"None of the {len(files)} input files exists, {first} for one: check the paths."
-        )
-    return list(files.values())
-
-
-def check_any_readable(paths: Sequence[Path]) -> None:
-    """Fail before a model is loaded if there is nothing to do for it.
-
-    Raises:
-        ImageError: none of the files can be read as an image.
-    """
-    errors = []
-    for path in paths:
-        try:
-            read_image(path)
-            return
-        except ImageError as e:
-            errors.append(e)
-    if len(errors) > 1:
-        raise ImageError(f"None of the {len(errors)} images can be read. The first: {errors[0]}")
-    raise errors[0]
-
-
-def output_names(paths: Sequence[Union[str, Path]]) -> List[str]:
-    """
-    A folder name for the outputs of each image: the file's stem in plain ASCII (letters, digits,
-        "-", "_").
-
-    Names differ from one another (on file systems that ignore case, too) and from
-    ``RESERVED_NAMES``: the second ``x`` is ``x_2``. The same paths in the same order give the same
-    names, which is what resuming a run needs.
-    """
-    names, taken = [], set(RESERVED_NAMES)
-    for path in paths:
-        stem = safe_name(Path(path).stem) or "image"
-        name, copy = stem, 1
-        while name.lower() in taken:
-            copy += 1
-            name = f"{stem}_{copy}"
-        taken.add(name.lower())
-        names.append(name)
-    return names
-
-
-def safe_name(text: str) -> str:
-    """
-    ``text`` as part of a file name: ASCII letters, digits, "-" and "_", at most 80; may be empty.
-    """
-    ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
-    return re.sub(r"[^A-Za-z0-9_-]+", "_", ascii_text)[:MAX_NAME_LENGTH].strip("_-")
 
 
 def _formats() -> List[str]:
@@ -237,41 +142,6 @@ def _to_8_bits(values: np.ndarray, is_16_bits: bool) -> np.ndarray:
             low, high = 0.0, fitting[0]
     span = (high - low) or 1.0  # a picture of one value
     return np.rint((values - low) / span * 255).astype(np.uint8)
-
-
-def _expand(text: str) -> List[Path]:
-    path = Path(text).expanduser()
-    if os.path.isdir(path):
-        found = [p for p in _list_folder(path) if _looks_like_image(p)]
-        if not found:
-            raise ImageError(
-                f"Folder {text!r} has no images directly inside: name its files or use a pattern."
-            )
-        return found
-    if os.path.exists(path) or not glob.has_magic(text):  # "photo[1].jpg" may be a file
-        return [path]
-    found = [
-        p for p in map(Path, sorted(glob.glob(str(path), recursive=True))) if _looks_like_image(p)
-    ]
-    if not found:
-        raise ImageError(f"No image matches {text!r}: check the pattern.")
-    return found
-
-
-def _list_folder(path: Path) -> List[Path]:
-    try:
-        return sorted(path.iterdir())
-    except OSError as e:
-        raise ImageError(
-            f"Folder {str(path)!r} cannot be read ({e.strerror}): change its permissions."
-        ) from e
-
-
-def _looks_like_image(path: Path) -> bool:
-    # Hidden: "._x.jpg" is what macOS leaves beside x.jpg, and no image.
-    return (
-        path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
-    )
 
 
 def _first_line(error: Exception) -> str:
