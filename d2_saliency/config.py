@@ -45,6 +45,13 @@ def add_saliency_config(cfg: CN) -> None:
     # Architecture that META_ARCHITECTURE: SaliencyGeneric makes explainable.
     head.META_ARCHITECTURE = "GeneralizedRCNN"
 
+    # Limits of what MODEL.WEIGHTS may fetch. A config file can set them only with --trust-config.
+    head.DOWNLOAD = CN()
+    # Largest file, in MB (10^6 bytes).
+    head.DOWNLOAD.MAX_MB = 4000
+    # Longest time from the first connection to the last byte, in seconds.
+    head.DOWNLOAD.MAX_SECONDS = 3600
+
     # Noise passes, shared by every Smooth* method.
     head.SMOOTHGRAD = CN()
     # Number of noise passes n (ODSmoothGrad: 20).

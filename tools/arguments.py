@@ -91,10 +91,10 @@ def add_explainer_arguments(
     parser.add_argument(
         "--trust-config",
         action="store_true",
-        help="allow a config to run code: needed for lazy .py configs and for YAML with Python "
-        "tags from outside "
-        "Detectron2's model zoo, e.g. --config-file my_config.py --trust-config. Only for files "
-        "you trust",
+        help="allow a config to run code, to take a _BASE_ from a server and to set the limits of "
+        "downloads: needed "
+        "for lazy .py configs and for YAML with Python tags from outside Detectron2's model zoo, "
+        "e.g. --config-file my_config.py --trust-config. Only for files you trust",
     )
     parser.add_argument(
         "--trust-weights",

@@ -21,6 +21,7 @@ def cfg():
     [
         ("MODEL.DEVICE", "cpu", True),
         ("OUTPUT_DIR", "elsewhere", True),
+        ("MODEL.SALIENCY_HEAD.DOWNLOAD.MAX_MB", 7, True),
         ("MODEL.WEIGHTS", "w.pth", True),  # run_info identifies weights by their content
         ("MODEL.SALIENCY_HEAD.SMOOTHGRAD.BATCH_SIZE", 7, True),
         ("MODEL.SALIENCY_HEAD.INTEGRATED_GRADIENTS.BATCH_SIZE", 7, True),
