@@ -60,7 +60,6 @@ class ExplainedImage:
             ``pred_saliency``.
         truth: for each of them the annotated object that it is of, or None.
         settings: of the metrics.
-        perturbed_model: computes the same function as ``model``, faster; by default ``model``.
     """
 
     model: nn.Module
@@ -68,7 +67,6 @@ class ExplainedImage:
     instances: Instances
     truth: List[Optional[Truth]]
     settings: MetricSettings = field(default_factory=MetricSettings)
-    perturbed_model: Optional[nn.Module] = None
 
     @cached_property
     def maps(self) -> np.ndarray:
@@ -94,9 +92,5 @@ class ExplainedImage:
             pred_classes=self.instances.pred_classes,
             scores=self.instances.scores,
         )
-        return PerturbedImage(
-            self.perturbed_model or self.model,
-            self.batched_input,
-            targets,
-            self.settings.batch_size,
-        )
+        runner = self.model.saliency_head.runner(self.model, self.batched_input)
+        return PerturbedImage(runner, self.batched_input, targets, self.settings.batch_size)

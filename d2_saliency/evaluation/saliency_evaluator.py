@@ -86,6 +86,7 @@ class SaliencyEvaluator(DatasetEvaluator):
         self.metrics = self._available(metrics)
         self.score_thresh, self.iou_thresh = score_thresh, iou_thresh
         self.settings = settings or MetricSettings()
+        self._runner = MetricRunner(self._model, self.metrics, self.settings)
         self.output_dir = None if output_dir is None else Path(output_dir)
         self._store = (
             None if output_dir is None else RecordStore(Path(output_dir) / "records", run_digest)
@@ -139,9 +140,6 @@ class SaliencyEvaluator(DatasetEvaluator):
 
     def reset(self) -> None:
         self._records: Dict[Any, Dict[str, Any]] = {}
-        self._runner = MetricRunner(
-            self._model, self.metrics, self.settings
-        )  # anew: the weights may have changed
 
     def process(self, inputs: List[Dict[str, Any]], outputs: List[Dict[str, Any]]) -> None:
         """

@@ -153,9 +153,8 @@ class NoiseMixin(Head):
                 f"{type(detector).__name__}; use 'detection'."
             )
         image = batched_input["image"]
-        runner = (
-            detector if layer else self.runner(detector)
-        )  # a folded model lacks the norms, which may be named
+        # A folded model lacks the norms, which may be named.
+        runner = detector if layer else self.runner(detector, batched_input)
         if noise is None:
             noise = gaussian_noise(image, self.num_samples, self.sigma, self.seed)
 

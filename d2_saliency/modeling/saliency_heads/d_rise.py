@@ -101,7 +101,7 @@ class DRISE(SaliencyHead):
     def explain(self, detector, batched_input: Dict, clean) -> Fields:
         with torch.no_grad():
             targets = target_objects(detector.outputs(clean)[0])
-            sums = self._sums(self.runner(detector), batched_input, targets)
+            sums = self._sums(self.runner(detector, batched_input), batched_input, targets)
             maps = ESTIMATORS[self.estimator](_joined(sums, range(NUM_HALVES)))
         said = sum(s.w[:, 0] for s in sums.values())
         for i in (said == 0).nonzero()[:, 0].tolist():

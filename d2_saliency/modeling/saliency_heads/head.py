@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ...keys import check_values
 from ...structures import MASK_OUTPUTS, SaliencyMaps
-from ..optimize import folded
+from ..folding import folded
 
 logger = logging.getLogger(__name__)
 
@@ -108,12 +108,11 @@ class SaliencyHead(nn.Module):
         order = order[eligible[order]]
         return order[: self.max_instances] if self.max_instances > 0 else order
 
-    def runner(self, detector):
+    def runner(self, detector, batched_input: Dict):
         """
-        What runs the detector's many passes: the same function, in less time where FOLD_NORMS
-        allows.
+        What runs passes over an image: the same function as the detector, perhaps in less time.
         """
-        return folded(detector) if self.fold_norms else detector
+        return folded(detector, batched_input) if self.fold_norms else detector
 
     def forward(self, detector, batched_input: Dict, clean) -> Fields:
         """

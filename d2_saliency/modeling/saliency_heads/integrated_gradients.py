@@ -75,7 +75,8 @@ class IntegratedGradients(SaliencyHead):
         image, instances = batched_input["image"].detach().float(), clean.instances[0]
         start = baseline_image(image, self.baseline)
         steps = (torch.arange(self.num_steps) + 0.5) / self.num_steps
-        shape, runner = (len(instances), len(OUTPUTS), *image.shape), self.runner(detector)
+        shape = len(instances), len(OUTPUTS), *image.shape
+        runner = self.runner(detector, batched_input)
 
         def sum_of_gradients(batch: List[float]) -> Tensor:
             points = [(start + t * (image - start)).requires_grad_() for t in batch]
