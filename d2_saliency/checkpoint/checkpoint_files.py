@@ -44,12 +44,15 @@ def read_checkpoint(path: str, trusted: bool = False) -> Dict[str, Any]:
         checkpoint = _from_model_zoo(content)
     else:
         with open(path, "rb") as file:
-            unchecked = {"map_location": "cpu", "weights_only": False}
-            content = torch.load(file, **unchecked) if trusted else torch_file.load(file)
+            content = _load_unchecked(file) if trusted else torch_file.load(file)
         checkpoint = _from_torch(content, suffix)
     model = checkpoint["model"].items()
     checkpoint["model"] = {_check_name(name): _as_array(value) for name, value in model}
     return checkpoint
+
+
+def _load_unchecked(file: IO[bytes]) -> Any:
+    return torch.load(file, map_location="cpu", weights_only=False)
 
 
 def load_pickle(file: IO[bytes]) -> Any:

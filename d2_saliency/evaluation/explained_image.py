@@ -7,9 +7,10 @@ from typing import Any, Dict, List, Optional
 import numpy as np
 from detectron2.config import CfgNode
 from detectron2.structures import Boxes, Instances
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..keys import check_values
+from ..modeling.meta_arch.base import SaliencyMixin, head_of
 from .ground_truth import Truth
 from .perturbed_image import PerturbedImage
 
@@ -62,7 +63,7 @@ class ExplainedImage:
         settings: of the metrics.
     """
 
-    model: nn.Module
+    model: SaliencyMixin
     batched_input: Dict[str, Any]
     instances: Instances
     truth: List[Optional[Truth]]
@@ -92,5 +93,5 @@ class ExplainedImage:
             pred_classes=self.instances.pred_classes,
             scores=self.instances.scores,
         )
-        runner = self.model.saliency_head.runner(self.model, self.batched_input)
+        runner = head_of(self.model).runner(self.model, self.batched_input)
         return PerturbedImage(runner, self.batched_input, targets, self.settings.batch_size)

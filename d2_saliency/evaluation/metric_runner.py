@@ -4,8 +4,8 @@ from typing import Any, Dict, List, Optional, Sequence
 
 import torch
 from detectron2.structures import Instances
-from torch import nn
 
+from ..modeling.meta_arch import SaliencyMixin
 from .build import METRICS
 from .explained_image import ExplainedImage, MetricSettings
 from .ground_truth import Truth
@@ -21,7 +21,7 @@ class MetricRunner:
         len(instances)))["average_drop"][0]["drop"]
     """
 
-    def __init__(self, model: nn.Module, names: Sequence[str], settings: MetricSettings):
+    def __init__(self, model: SaliencyMixin, names: Sequence[str], settings: MetricSettings):
         """
         Args:
             model: the :class:`SaliencyMixin` that explains.

@@ -76,7 +76,7 @@ class SaliencyEvaluator(DatasetEvaluator):
         """
         check_values("TEST.SALIENCY", locals())
         check_metrics(metrics)
-        self._model = getattr(model, "module", model)  # of DistributedDataParallel
+        self._model: Any = getattr(model, "module", model)  # of DistributedDataParallel
         if not hasattr(self._model, "raw_outputs"):
             raise ValueError(
                 f"{type(model).__name__} does not explain its detections: pass explainable(model)."

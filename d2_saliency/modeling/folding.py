@@ -5,7 +5,7 @@ import logging
 import math
 from functools import cache
 from itertools import chain
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -13,14 +13,19 @@ from detectron2.layers import Conv2d, FrozenBatchNorm2d, NaiveSyncBatchNorm
 from torch import Tensor, nn
 
 from .batching import is_out_of_memory
+from .detector import Detector
+from .forward_pass import ForwardPass
 
 logger = logging.getLogger(__name__)
 
 NORMS = (FrozenBatchNorm2d, nn.BatchNorm2d, NaiveSyncBatchNorm)
 """Norms that are a fixed affine map of each channel in eval mode."""
 
+PLAIN = (Conv2d, nn.Conv2d)
 NORM_TENSORS = ("weight", "bias", "running_mean", "running_var")
 HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+
+Model = TypeVar("Model", bound=nn.Module)
 
 # Detector -> (state of what is folded, whether the copy computes the same). Keys are weak and no
 # value holds a module, so nothing keeps a detector alive. Threads need no lock: two that ask at
@@ -28,7 +33,7 @@ HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backwa
 _verdicts: "WeakKeyDictionary[nn.Module, Tuple[List[Tuple], bool]]" = WeakKeyDictionary()
 
 
-def folded(detector, batched_input: Dict) -> nn.Module:
+def folded(detector: Detector, batched_input: Dict) -> Detector:
     """
     What runs many passes over an image: a copy of the detector :func:`without_norms`, or itself.
 
@@ -55,10 +60,10 @@ def folded(detector, batched_input: Dict) -> nn.Module:
     if trouble:
         name = type(detector).__name__
         _warn_once(f"{name} runs as if FOLD_NORMS were off, as slow and as exact: {trouble}.")
-    return detector if trouble else twin
+    return detector if trouble or twin is None else twin
 
 
-def without_norms(model: nn.Module) -> nn.Module:
+def without_norms(model: Model) -> Model:
     """
     A copy of a model whose batch norms are part of the convolutions before them.
 
@@ -78,7 +83,7 @@ def without_norms(model: nn.Module) -> nn.Module:
         for _, conv in list(_foldable(twin)):
             _fold(conv)
         for conv in twin.modules():
-            if _is_stock(conv, (Conv2d, nn.Conv2d), ("weight",)):
+            if isinstance(conv, nn.Conv2d) and _is_stock(conv, PLAIN, ("weight",)):
                 conv.weight = nn.Parameter(_channels_last(conv.weight), requires_grad=False)
     return twin
 
@@ -133,7 +138,7 @@ def _state(model: nn.Module) -> List[Tuple]:
     ]
 
 
-def _copied(detector) -> Tuple[Any, Optional[str]]:
+def _copied(detector: Detector) -> Tuple[Optional[Detector], Optional[str]]:
     """The detector :func:`without_norms` and an empty text, or None and why there is no copy."""
     try:
         return without_norms(detector), ""
@@ -143,7 +148,7 @@ def _copied(detector) -> Tuple[Any, Optional[str]]:
         return None, f"it cannot be copied ({_first_line(e)})"
 
 
-def _difference(detector, twin, batched_input: Dict) -> Optional[str]:
+def _difference(detector: Detector, twin: Detector, batched_input: Dict) -> Optional[str]:
     """
     What a copy does otherwise than the detector beyond rounding, as text.
 
@@ -154,10 +159,12 @@ def _difference(detector, twin, batched_input: Dict) -> Optional[str]:
         detected = _detections(detector, expected)
         if not expected.features and not len(detected):
             return None
+        weights = [conv.weight for _, conv in _foldable(detector)]
+        tolerance = max(map(_tolerance, chain(weights, expected.features.values())))
         try:
             found = twin.run([batched_input])
-            same = _agree(expected.features, found.features)
-            same = same and _found_again(detected, _detections(twin, found))
+            same = _agree(expected.features, found.features, tolerance)
+            same = same and _found_again(detected, _detections(twin, found), tolerance)
         except (AttributeError, TypeError, RuntimeError) as e:  # so fails what misses a norm
             if is_out_of_memory(e):
                 raise
@@ -165,26 +172,26 @@ def _difference(detector, twin, batched_input: Dict) -> Optional[str]:
     return "" if same else "without its norms it computes something else"
 
 
-def _detections(detector, forward_pass) -> Tensor:
+def _detections(detector: Detector, forward_pass: ForwardPass) -> Tensor:
     """A row for each detection: its box in shares of the image's longer side, its class vector."""
     outputs = detector.outputs(forward_pass)[0]
     rows = torch.cat([outputs.raw_boxes / max(outputs.image_size), outputs.class_vectors], dim=1)
     return rows[rows.isfinite().all(dim=1)]
 
 
-def _found_again(expected: Tensor, found: Tensor) -> bool:
+def _found_again(expected: Tensor, found: Tensor, tolerance: float) -> bool:
     """Whether most rows are there, in any order. Rounding may move a few across a threshold."""
     if not len(expected) or not len(found):
         return not len(expected)
     wide = torch.promote_types(expected.dtype, torch.float32)  # cdist knows no half precision
     nearest = torch.cdist(expected.to(wide), found.to(wide), p=math.inf).amin(dim=1)
-    return bool(nearest.median() <= _tolerance(expected))
+    return bool(nearest.median() <= tolerance)
 
 
-def _agree(expected: Dict[str, Tensor], found: Dict[str, Tensor]) -> bool:
+def _agree(expected: Dict[str, Tensor], found: Dict[str, Tensor], tolerance: float) -> bool:
     """Whether feature maps are the same, in comparison with the largest value of each level."""
     errors = {level: (a - found[level]).abs().amax() for level, a in expected.items()}
-    return all(errors[level] <= _tolerance(a) * a.abs().amax() for level, a in expected.items())
+    return all(errors[level] <= tolerance * a.abs().amax() for level, a in expected.items())
 
 
 def _tolerance(values: Tensor) -> float:

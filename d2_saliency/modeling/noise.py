@@ -26,6 +26,8 @@ from torch import Tensor, nn
 
 from ..keys import check_values
 from .batching import reproducible_batch_size, run_in_batches
+from .detector import Detector
+from .forward_pass import ForwardPass
 from .layers import recorded_output
 from .matching import match_instances
 from .optimize import half_precision
@@ -46,7 +48,7 @@ class NoisePasses(NamedTuple):
             one.
     """
 
-    forward_pass: object
+    forward_pass: ForwardPass
     matched: List[Tensor]
     recorded: List[Tensor]
 
@@ -115,7 +117,7 @@ class NoiseMixin(Head):
 
     def noise_passes(
         self,
-        detector,
+        detector: Detector,
         batched_input: Dict,
         reference: Instances,
         use: Callable[[NoisePasses], Result],

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 import torch
+import torchvision
 from detectron2.layers import Conv2d
 from detectron2.modeling.backbone.resnet import BottleneckBlock
 from torch import nn
@@ -192,8 +193,18 @@ class TestCheck:
     def test_detections_may_come_in_another_order(self):
         rows = torch.rand(20, 6)
         found = rows.flip(0)[:-1] + 1e-6
-        assert folding._found_again(rows, found) and not folding._found_again(rows, found + 1e-2)
-        assert not folding._found_again(rows, rows[:0]) and folding._found_again(rows[:0], rows[:0])
+        assert folding._found_again(rows, found, 1e-3)
+        assert not folding._found_again(rows, found + 1e-2, 1e-3)
+        assert not folding._found_again(rows, rows[:0], 1e-3)
+        assert folding._found_again(rows[:0], rows[:0], 1e-3)
+
+    @pytest.mark.parametrize("name", ["faster_rcnn_planted", "retinanet_planted"])
+    def test_half_precision_rounds_more(self, name, stock_detector, demo_image, monkeypatch):
+        """Its detections may be in single precision, and are rounded all the same."""
+        nms = torchvision.ops.boxes.nms  # on a CPU it wants scores of the boxes' type
+        monkeypatch.setattr(torchvision.ops.boxes, "nms", lambda b, s, iou: nms(b, s.to(b), iou))
+        model = explainable(copy.deepcopy(stock_detector(name)).half())
+        assert not batch_norms(folded(model, demo_image(1)))
 
     def test_a_generic_model_is_folded_too(self, detector, demo_image):
         assert not batch_norms(folded(as_generic(detector), demo_image(1)))

@@ -7,6 +7,8 @@ from detectron2.structures import Instances
 from torch import Tensor
 
 from ...structures import OUTPUTS, SaliencyMaps
+from ..detector import Detector
+from ..forward_pass import ForwardPass
 from ..image_windows import ImageWindow, energy_window
 from ..matching import match_instances
 from ..noise import NoiseMixin, NoisePasses, gaussian_noise
@@ -40,7 +42,11 @@ class ODSmoothGrad(NoiseMixin, Gradient):
     """
 
     def explain(
-        self, detector, batched_input: Dict, clean, noise: Optional[Iterable[Tensor]] = None
+        self,
+        detector: Detector,
+        batched_input: Dict,
+        clean: ForwardPass,
+        noise: Optional[Iterable[Tensor]] = None,
     ) -> Fields:
         """
         Args:
@@ -63,7 +69,7 @@ class ODSmoothGrad(NoiseMixin, Gradient):
 
     def _mean_maps(
         self,
-        detector,
+        detector: Detector,
         batched_input: Dict,
         reference: Instances,
         noise: Optional[Iterable[Tensor]] = None,
@@ -90,10 +96,12 @@ class ODSmoothGrad(NoiseMixin, Gradient):
             num_matched += matched
         return total / num_matched.clamp(min=1)[:, None, None, None], num_matched
 
-    def _noise_free(self, detector, batched_input: Dict, clean) -> Tensor:
+    def _noise_free(self, detector: Detector, batched_input: Dict, clean: ForwardPass) -> Tensor:
         return torch.stack(super().explain(detector, batched_input, clean)["pred_saliency"].maps)
 
-    def _in_windows(self, detector, batched_input: Dict, clean) -> Tuple[Tensor, Tensor]:
+    def _in_windows(
+        self, detector: Detector, batched_input: Dict, clean: ForwardPass
+    ) -> Tuple[Tensor, Tensor]:
         """
         WINDOW "auto": as :meth:`_mean_maps`, from a window of each detection and the noise-free
         maps around it.
@@ -114,7 +122,7 @@ class ODSmoothGrad(NoiseMixin, Gradient):
                 window.of(maps[i]).copy_(found[0])
         return maps, num_matched
 
-    def _finds(self, detector, batched_input: Dict, reference: Instances) -> bool:
+    def _finds(self, detector: Detector, batched_input: Dict, reference: Instances) -> bool:
         with torch.no_grad():
             (found,) = detector.run([batched_input]).instances
         return len(match_instances(reference, found, self.iou_thresh)[0]) == len(reference)
