@@ -212,7 +212,6 @@ def write_bundle(detectors: Dict[str, Detector], session: Session, folder: Path)
         detector = detectors[name]
         cfg = detector.cfg(method, class_target)
         head = build_saliency_head(cfg)
-        num_samples = getattr(head, "num_samples", None)
         weights = detector.explainer.weights
         run = run_info(
             "demo/app.py",
@@ -220,15 +219,13 @@ def write_bundle(detectors: Dict[str, Detector], session: Session, folder: Path)
             method,
             head.seed,
             weights,
-            num_samples,
+            head.num_samples or None,
             class_target,
         )
         writer = ResultsWriter(content / f"{name}_{class_target}", run)
         names = detector.explainer.class_names
         writer.add_image("image", "", session.name, session.image, instances, names)
-        save_panels(
-            writer.output_dir / "image" / method, session.image, instances, names, num_samples
-        )
+        save_panels(writer.output_dir / "image" / method, session.image, instances, names)
         writers.setdefault(str(writer.output_dir), []).append(writer)
     for group in writers.values():
         finish_results(group)

@@ -182,7 +182,7 @@ def explain(args: argparse.Namespace) -> int:
             method_cfg.MODEL.SALIENCY_HEAD.NAME,
             head.seed,
             explainer.weights,
-            getattr(head, "num_samples", None),
+            head.num_samples or None,
             head.class_target,
             measure and measure.better,
         )

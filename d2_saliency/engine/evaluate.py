@@ -157,9 +157,9 @@ def build_methods(cfg, method_cfgs: List[CfgNode], weights: str) -> Dict[str, Me
             reference(**SaliencyHead.from_config(ours)) if reference else build_saliency_head(ours)
         )
         text = config_text(ours if isinstance(cfg, CfgNode) else cfg, ours)
-        digest = run_info(
-            "", text, options.NAME, head.seed, weights, getattr(head, "num_samples", None)
-        )["digest"]
+        digest = run_info("", text, options.NAME, head.seed, weights, head.num_samples or None)[
+            "digest"
+        ]
         name = (
             options.NAME
             if options.CLASS_TARGET == "score"

@@ -137,9 +137,9 @@ def _explain_image(
     seconds = time.perf_counter() - start
     metrics = measure(image, instances) if measure else None
     writer.begin_image(name)
-    class_names, num_samples = explainer.class_names, writer.run["num_samples"]
+    class_names = explainer.class_names
     drawn = instances if panels else instances[:0]  # panels of an earlier run go in either case
-    save_panels(writer.output_dir / name / writer.method, image, drawn, class_names, num_samples)
+    save_panels(writer.output_dir / name / writer.method, image, drawn, class_names)
     writer.add_image(name, digest, path, image, instances, class_names, seconds, metrics=metrics)
 
 

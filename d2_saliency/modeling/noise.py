@@ -196,6 +196,23 @@ class NoiseMixin(Head):
         return run_in_batches(noise, batch_size, compute, "SMOOTHGRAD.BATCH_SIZE")
 
 
+def match_counts(num_matched: Tensor, num_samples: int) -> Dict[str, Tensor]:
+    """
+    What ``Instances`` say of noise passes: in how many of them each detection was found again.
+
+    Args:
+        num_matched: (N,), long, 0..num_samples.
+        num_samples: noise passes that were made.
+
+    Returns:
+        dict: "num_matched" and "num_samples", both (N,), long.
+    """
+    return {
+        "num_matched": num_matched,
+        "num_samples": torch.full_like(num_matched, num_samples),
+    }
+
+
 def gaussian_noise(image: Tensor, num_samples: int, sigma: float, seed: int) -> Iterator[Tensor]:
     """
     ``N(0, s^2)`` with ``s = sigma * (max(x) - min(x))`` (SmoothGrad, section 3).

@@ -27,7 +27,7 @@ from ..utils.digest import digest, file_digest
 from ..utils.files import atomic_path, check_writable, output_errors, write_json
 from .class_names import class_name
 from .flags import detection_flags
-from .maps_file import save_maps
+from .maps_file import COUNTS, save_maps
 
 logger = logging.getLogger(__name__)
 
@@ -166,12 +166,11 @@ class ResultsWriter:
         classes = instances.pred_classes.tolist()
         peaks = torch.cat([field.peaks for field in saliency_fields(instances)], dim=1).tolist()
         explained = instances.pred_saliency.explained.tolist()
-        matched = (
-            instances.num_matched.tolist()
-            if instances.has("num_matched")
-            else [None] * len(instances)
-        )
-        flags = detection_flags(instances, self.run["num_samples"])
+        counts = {
+            name: instances.get(name).tolist() if instances.has(name) else [None] * len(instances)
+            for name in COUNTS
+        }
+        flags = detection_flags(instances)
         return [
             {
                 "image": name,
@@ -182,8 +181,7 @@ class ResultsWriter:
                 "box": instances.pred_boxes.tensor[i].tolist(),
                 "method": self.method,
                 "explained": explained[i],
-                "num_matched": matched[i],
-                "num_samples": self.run["num_samples"],
+                **{count: numbers[i] for count, numbers in counts.items()},
                 "peaks": [_number(p) for p in peaks[i]],
                 "flags": flags[i],
                 "metrics": {},

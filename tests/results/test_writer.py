@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from d2_saliency.results.class_names import class_name
-from d2_saliency.results.flags import detection_flags
+from d2_saliency.results.flags import detection_flags, noise_flags
 from d2_saliency.results.maps_file import load_maps
 from d2_saliency.results.run_info import run_info
 from d2_saliency.results.writer import ResultsWriter, finish_results
@@ -58,12 +58,18 @@ class TestFlags:
 
     def test_noise_passes(self):
         instances = make_instances([torch.ones(5, 1, 1)] * 4, num_matched=[20, 10, 9, 0])
-        assert detection_flags(instances, 20) == [
+        assert detection_flags(instances) == [
             [],
             [],
             ["found again in 9 of 20 noise passes"],
             ["never found again under noise: map of the clean image"],
         ]
+        instances.remove("num_samples")  # as in maps that were saved before it was a field
+        assert detection_flags(instances) == [[]] * 4
+
+    def test_passes_of_a_detection_that_was_not_explained(self):
+        instances = make_instances([torch.zeros(5, 0, 0)], num_matched=[-1], num_samples=-1)
+        assert noise_flags(instances) == detection_flags(instances) == [[]]
 
 
 def test_class_name():

@@ -30,6 +30,9 @@ class SaliencyHead(nn.Module):
     black_box = False
     """Whether the method needs nothing but the detector's outputs."""
 
+    num_samples = 0
+    """Noise passes of the method."""
+
     @configurable
     def __init__(
         self,

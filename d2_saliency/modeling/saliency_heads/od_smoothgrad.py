@@ -1,6 +1,6 @@
 """ODSmoothGrad."""
 
-from typing import Dict, Iterable, Optional, Tuple
+from typing import Dict, Iterable, Optional, Sequence, Tuple
 
 import torch
 from detectron2.structures import Instances
@@ -9,7 +9,7 @@ from torch import Tensor
 from ...structures import OUTPUTS, SaliencyMaps
 from ..image_windows import ImageWindow, energy_window
 from ..matching import match_instances
-from ..noise import NoiseMixin, NoisePasses, gaussian_noise
+from ..noise import NoiseMixin, NoisePasses, gaussian_noise, match_counts
 from .build import SALIENCY_HEAD_REGISTRY
 from .gradient import Gradient, gradient_map
 from .head import Fields
@@ -30,7 +30,8 @@ class ODSmoothGrad(NoiseMixin, Gradient):
 
     Note:
         What the paper leaves open: s = sigma * (max x - min x); the reference is the clean image;
-        the mean is over the matched passes, whose number is the field ``num_matched`` (0..n, long).
+        the mean is over the matched passes, whose number is the field ``num_matched`` (0..n, long)
+        beside ``num_samples`` (n, long).
         A detection that no noise pass finds again has ``num_matched`` 0 and the map of
         :class:`Gradient`.
 
@@ -40,7 +41,7 @@ class ODSmoothGrad(NoiseMixin, Gradient):
     """
 
     def explain(
-        self, detector, batched_input: Dict, clean, noise: Optional[Iterable[Tensor]] = None
+        self, detector, batched_input: Dict, clean, noise: Optional[Sequence[Tensor]] = None
     ) -> Fields:
         """
         Args:
@@ -58,7 +59,7 @@ class ODSmoothGrad(NoiseMixin, Gradient):
                 maps[lost] = self._noise_free(detector, batched_input, clean.select(0, lost))
         return {
             "pred_saliency": SaliencyMaps.full_image(maps, image.shape[-2:]),
-            "num_matched": num_matched,
+            **match_counts(num_matched, self.num_samples if noise is None else len(noise)),
         }
 
     def _mean_maps(
