@@ -20,10 +20,10 @@ from ..evaluation.reference_maps import REFERENCES
 from ..evaluation.saliency_evaluator import SaliencyEvaluator
 from ..modeling import SaliencyHead, build_saliency_head
 from ..results.run_info import config_text, run_info
-from ..utils.files import OutputError, check_writable, write_text
+from ..utils.files import check_writable, write_text
 from ..utils.image_io import read_image
 from .explainer import DefaultExplainer
-from .run import describe_error
+from .guard import image_errors
 
 logger = logging.getLogger(__name__)
 
@@ -70,22 +70,11 @@ def evaluate_dataset(
     )
     with logging_redirect_tqdm([logging.getLogger(__name__.split(".")[0])]):
         for dataset_dict in progress:
-            _evaluate_or_note(explainer, evaluator, dataset_dict)
+            with image_errors(dataset_dict.get("file_name", "")) as errors:
+                evaluator.process(*_explained(explainer, dataset_dict))
+            for message in errors:
+                evaluator.add_error(dataset_dict["image_id"], message)
     return evaluator.evaluate()
-
-
-def _evaluate_or_note(
-    explainer: DefaultExplainer, evaluator: SaliencyEvaluator, dataset_dict: Dict[str, Any]
-) -> None:
-    try:
-        evaluator.process(*_explained(explainer, dataset_dict))
-    except OutputError:
-        raise
-    except Exception as e:  # models are not ours: they may raise anything
-        message = describe_error(e)
-        expected = isinstance(e, (ValueError, RuntimeError, MemoryError))
-        logger.error(f"{dataset_dict.get('file_name')!r}: {message}", exc_info=not expected)
-        evaluator.add_error(dataset_dict["image_id"], message)
 
 
 def _explained(explainer: DefaultExplainer, dataset_dict: Dict[str, Any]):

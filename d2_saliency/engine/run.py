@@ -14,14 +14,13 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ..modeling import SaliencyHead
-from ..modeling.batching import is_out_of_memory
 from ..results.writer import ResultsWriter, finish_results
 from ..utils.files import OutputError
 from ..utils.image_files import output_names
 from ..utils.image_io import read_image
-from ..utils.text import one_line
 from ..visualization import save_panels, write_report
 from .explainer import DefaultExplainer
+from .guard import image_errors
 
 logger = logging.getLogger(__name__)
 
@@ -103,23 +102,16 @@ def _explain_file(
     panels: bool,
 ) -> bool:
     """Explain an image with some methods, or note the errors. Returns whether all went well."""
-    image = None
-    results = []
+    image, failed = None, False
     for head, writer, digest in methods:
-        try:
+        with image_errors(path) as errors:
             image = read_image(path) if image is None else image
             explainer.model.saliency_head = head
             _explain_image(explainer, path, name, image, writer, digest, measure, panels)
-            results.append(True)
-        except OutputError:
-            raise
-        except Exception as e:  # models are not ours: they may raise anything
-            message = describe_error(e)
-            expected = isinstance(e, (ValueError, RuntimeError, MemoryError))
-            logger.error(f"{str(path)!r}: {message}", exc_info=not expected)
+        for message in errors:
             writer.add_error(name, path, message)
-            results.append(False)
-    return all(results)
+            failed = True
+    return not failed
 
 
 def _explain_image(
@@ -141,15 +133,3 @@ def _explain_image(
     drawn = instances if panels else instances[:0]  # panels of an earlier run go in either case
     save_panels(writer.output_dir / name / writer.method, image, drawn, class_names)
     writer.add_image(name, digest, path, image, instances, class_names, seconds, metrics=metrics)
-
-
-def describe_error(error: Exception) -> str:
-    """One line that says what is wrong and, where that is known, what to do."""
-    if is_out_of_memory(error):
-        return (
-            "Out of memory: make the image smaller, or lower INPUT.MIN_SIZE_TEST and MAX_SIZE_TEST "
-            "or --max-instances."
-        )
-    if isinstance(error, (ValueError, RuntimeError)):
-        return one_line(error)
-    return f"{type(error).__name__}: {one_line(error)}"
