@@ -4,7 +4,7 @@ Compare saliency methods: the same detections, the same perturbed images, paired
 
 Writes to the output folder: comparison.md (tables, differences from the first method), metrics.html
 (the same with violins and curves), and for each method <method>/metrics.json and
-<method>/records/<image>.json. A run that was stopped goes on where it was, and a method that is
+records/<method>/<image>.json. A run that was stopped goes on where it was, and a method that is
 added later is the only one that is computed.
 
     tools/compare_methods.py --method ODAM GradCAM SSGradCAM --num-images 30

@@ -96,7 +96,7 @@ def judge_methods(
     """
     Judge one or several methods on the same detections of a data set, with the same perturbations.
 
-    Writes <method>/records/<image>.json and <method>/metrics.json, metrics.html and, for several
+    Writes records/<method>/<image>.json and <method>/metrics.json, metrics.html and, for several
     methods, the table comparison.md, whose differences are taken from the first one.
 
     Args:
@@ -112,7 +112,12 @@ def judge_methods(
     for name, method in methods.items():
         explainer.model.saliency_head = method.head
         evaluator = SaliencyEvaluator(
-            saliency_cfg, dataset_name, explainer.model, folder / name, method.digest
+            saliency_cfg,
+            dataset_name,
+            explainer.model,
+            folder,
+            method=name,
+            run_digest=method.digest,
         )
         if comm.is_main_process():
             logger.info(f"{name} on {dataset_name}")

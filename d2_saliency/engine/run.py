@@ -65,7 +65,7 @@ def explain_images(
         tqdm(total=len(paths), desc="explaining", unit="image") as progress,
     ):
         for i, (name, path) in enumerate(zip(names, paths)):
-            digests = [writer.input_digest(path) for writer in writers]
+            digests = [writer.records.input_digest(path) for writer in writers]
             to_do = [
                 (*m, digest)
                 for m, digest in zip(methods, digests)
@@ -128,7 +128,7 @@ def _explain_image(
     instances = explainer(image)["instances"]
     seconds = time.perf_counter() - start
     metrics = measure(image, instances) if measure else None
-    writer.begin_image(name)
+    writer.records.remove(name)  # from now on the image's files may be those of this run
     class_names = explainer.class_names
     drawn = instances if panels else instances[:0]  # panels of an earlier run go in either case
     save_panels(writer.output_dir / name / writer.method, image, drawn, class_names)
