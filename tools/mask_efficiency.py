@@ -13,8 +13,6 @@ is not computed again. Writes results.json and mask_efficiency.png to --work-dir
 
 import argparse
 import json
-import math
-import statistics
 import sys
 from pathlib import Path
 from typing import Dict, Iterator, List, NamedTuple
@@ -34,10 +32,11 @@ from d2_saliency.checkpoint.weights import load_weights
 from d2_saliency.evaluation import (
     ExplainedImage,
     MetricSettings,
+    cause_energy,
     deletion_insertion,
     mean_with_interval,
-    planted_cause_energy,
 )
+from d2_saliency.evaluation.ground_truth import match_to_truth
 from d2_saliency.modeling.mask_sums import MaskSums, mean_map, slope_map
 from d2_saliency.modeling.masks import grid_masks, random_grids
 from d2_saliency.modeling.optimize import folded
@@ -57,8 +56,8 @@ NUMS = {
     "multiscale": (100, 250, 500, 1000),
 }
 CURVES = [f"{way}_{score}" for way in ("insertion", "deletion") for score in ("s1", "s2")]
-CAUSES = ["times_chance", "pointing", "in_box"]
-EDGE = "own/opposite"
+CAUSES = ["times_chance", "pointing", "in_box", "own_share"]
+IOU_THRESH = 0.7  # of a detection with its object, as TEST.SALIENCY.IOU_THRESH
 Records = Dict[str, Dict[int, List[Dict]]]  # estimator -> number of masks -> detections
 
 
@@ -153,7 +152,7 @@ def estimate(name: str, weights: Dict[int, Tensor], num_masks: int, scene: Scene
 
 def measure(model: torch.nn.Module, scene: Scene, maps: Tensor) -> List[Dict]:
     """
-    For each detection its areas under the curves, and what is known of those that match an object.
+    For each detection its areas under the curves and its cause energy, nan if it is of no object.
     """
     instances = Instances(
         scene.original_size,
@@ -163,17 +162,12 @@ def measure(model: torch.nn.Module, scene: Scene, maps: Tensor) -> List[Dict]:
         pred_saliency=SaliencyMaps.full_image(maps, scene.image.shape[-2:]),
     )
     settings = MetricSettings(num_steps=20, batch_size=BATCH)
-    image = ExplainedImage(
-        model, {"image": scene.image}, instances, [None] * len(instances), settings
-    )
+    truth = match_to_truth(instances, scene.annotations, IOU_THRESH)
+    image = ExplainedImage(model, {"image": scene.image}, instances, truth, settings)
     with torch.no_grad():
         curves = [{key: record[key] for key in CURVES} for record in deletion_insertion(image)]
-    causes = []
-    for record in planted_cause_energy(instances, scene.annotations):
-        ratios = [record[name] for name in OUTPUTS[1:] if not math.isnan(record[name])]
-        record[EDGE] = statistics.median(ratios) if ratios else math.nan
-        causes.append({key: record[key] for key in (*CAUSES, EDGE)})
-    return curves + causes
+        causes = [{key: record[key] for key in CAUSES} for record in cause_energy(image)]
+    return [{**curve, **cause} for curve, cause in zip(curves, causes)]
 
 
 def run(work_dir: Path, num_scenes: int, largest: int) -> Records:
@@ -200,16 +194,13 @@ def run(work_dir: Path, num_scenes: int, largest: int) -> Records:
 
 def print_table(records: Records) -> None:
     columns = CURVES + CAUSES
-    print("| estimator | masks | n | " + " | ".join(columns) + f" | {EDGE}, median |")
-    print("|---" * (len(columns) + 4) + "|")
+    print("| estimator | masks | n | " + " | ".join(columns) + " |")
+    print("|---" * (len(columns) + 3) + "|")
     for name, per_num in records.items():
         for num_masks, found in per_num.items():
-            estimates = [mean_with_interval([r[key] for r in found if key in r]) for key in columns]
+            estimates = [mean_with_interval([r[key] for r in found]) for key in columns]
             cells = " | ".join(f"{e.mean:.3f} [{e.low:.3f}, {e.high:.3f}]" for e in estimates)
-            edge = statistics.median(
-                r[EDGE] for r in found if not math.isnan(r.get(EDGE, math.nan))
-            )
-            print(f"| {name} | {num_masks} | {estimates[0].count} | {cells} | {edge:.2f} |")
+            print(f"| {name} | {num_masks} | {estimates[0].count} | {cells} |")
 
 
 def print_differences(records: Records) -> None:
@@ -223,10 +214,7 @@ def print_differences(records: Records) -> None:
     for name, per_num in records.items():
         for num_masks, found in per_num.items():
             pairs = list(zip(found, reference))
-            changes = [
-                mean_with_interval([a[key] - b[key] for a, b in pairs if key in a])
-                for key in columns
-            ]
+            changes = [mean_with_interval([a[key] - b[key] for a, b in pairs]) for key in columns]
             cells = " | ".join(f"{e.mean:+.3f} [{e.low:+.3f}, {e.high:+.3f}]" for e in changes)
             print(f"| {name} | {num_masks} | {cells} |")
 
@@ -240,10 +228,9 @@ def plot(records: Records, path: Path) -> None:
         "class map's maximum on the emblem": lambda r: r["pointing"],
     }
     for axis, (title, value) in zip(axes, panels.items()):
-        key = "pointing" if "maximum" in title else "insertion_s1"
         for name, per_num in records.items():
             means = [
-                statistics.mean(value(r) for r in found if key in r) for found in per_num.values()
+                mean_with_interval([value(r) for r in found]).mean for found in per_num.values()
             ]
             axis.plot(list(per_num), means, marker="o", label=name)
         axis.set(title=title, xscale="log", xlabel="masks")

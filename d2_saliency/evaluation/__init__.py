@@ -1,7 +1,7 @@
 # Importing a metric registers it.
 from .average_drop import average_drop
 from .build import METRICS, saliency_metric
-from .cause_energy import class_cause_energy, edge_cause_energy, planted_cause_energy
+from .cause_energy import cause_energy, class_cause_energy, edge_cause_energy
 from .coordinate_deletion import coordinate_deletion
 from .deletion_insertion import deletion_insertion
 from .explained_image import ExplainedImage, MetricSettings
@@ -21,6 +21,7 @@ __all__ = [
     "MetricSettings",
     "SaliencyEvaluator",
     "average_drop",
+    "cause_energy",
     "class_cause_energy",
     "coordinate_deletion",
     "deletion_insertion",
@@ -28,7 +29,6 @@ __all__ = [
     "iof_thirds",
     "mean_with_interval",
     "model_randomisation",
-    "planted_cause_energy",
     "pointing_game",
     "pointing_game_masks",
     "saliency_metric",

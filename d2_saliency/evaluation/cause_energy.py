@@ -1,14 +1,11 @@
 """
-Cause energy: does a map lie on what decided the output? For scenes whose causes are known (METHODS
-section 6).
+Cause energy: does a map lie on what decided the output? For scenes whose causes are known.
 """
 
 import math
 from typing import Dict, List, Optional, Sequence
 
 import numpy as np
-import torch
-from detectron2.structures import Boxes, Instances, pairwise_iou
 
 from ..data import edge_strips
 from ..structures import OUTPUTS
@@ -108,42 +105,6 @@ def _energies(
         **edges,
         **({} if mark is None else {"mark": energy_share(maps[0], mark)}),
     }
-
-
-def planted_cause_energy(
-    instances: Instances, annotations: List[Dict], iou_thresh: float = 0.5
-) -> List[Dict]:
-    """
-    Cause energy of all explained detections of a planted-cause scene that match an object of their
-    class.
-
-    Args:
-        instances: detections in coordinates of the scene, with ``pred_saliency``.
-        annotations: the scene's annotations, from the planted splits.
-        iou_thresh: a detection matches an object of its class with IoU above this, the best one.
-
-    Returns:
-        list[dict]: one record per matched detection: ``class_id``, the numbers of
-        :func:`class_cause_energy` and :func:`edge_cause_energy`, and ``mark``, the share of the
-        class map's sum on the object's shortcut mark (nan where it has none).
-    """
-    height, width = instances.image_size
-    instances = instances[instances.pred_saliency.explained]
-    truth = Boxes(
-        torch.tensor([a["bbox"] for a in annotations], dtype=torch.float32).reshape(-1, 4)
-    )
-    iou = pairwise_iou(instances.pred_boxes, truth)
-    classes = torch.tensor([a["category_id"] for a in annotations])
-    iou[instances.pred_classes[:, None] != classes[None]] = 0
-    maps = instances.pred_saliency.resize(height, width).numpy()
-    records = []
-    for i, m in enumerate(maps):
-        if not annotations or iou[i].max() <= iou_thresh:
-            continue
-        annotation = annotations[int(iou[i].argmax())]
-        values = _energies(m, instances.pred_boxes.tensor[i].tolist(), annotation)
-        records.append({"class_id": int(instances.pred_classes[i]), **values})
-    return records
 
 
 def _ratio(numerator: float, denominator: float) -> float:

@@ -7,7 +7,7 @@ from detectron2.structures import Instances
 from torch import Tensor
 from torch.nn import functional as F
 
-CLASS_TARGETS = ("score", "logit", "contrast")
+from ..keys import check_values
 
 
 def instance_targets(instances: Instances, class_target: str = "score") -> Tensor:
@@ -39,10 +39,7 @@ def instance_targets(instances: Instances, class_target: str = "score") -> Tenso
     """
     if class_target == "mask":
         return _mask_targets(instances)
-    if class_target not in CLASS_TARGETS:
-        raise ValueError(
-            f"MODEL.SALIENCY_HEAD.CLASS_TARGET is '{class_target}'; choose one of {CLASS_TARGETS}."
-        )
+    check_values("MODEL.SALIENCY_HEAD", {"class_target": class_target})
     class_output = _score_only_target if not instances.has("class_logits") else _class_target
     return torch.cat([class_output(instances, class_target)[:, None], instances.raw_boxes], dim=1)
 

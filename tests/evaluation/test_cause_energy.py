@@ -9,15 +9,13 @@ import torch
 from detectron2.structures import Boxes, Instances
 from pycocotools import mask as coco_mask
 
-from d2_saliency import SaliencyMaps
 from d2_saliency.data import edge_strips
 from d2_saliency.evaluation import (
+    cause_energy,
     class_cause_energy,
     edge_cause_energy,
     mean_with_interval,
-    planted_cause_energy,
 )
-from d2_saliency.evaluation.cause_energy import cause_energy
 
 BOX = (2, 2, 6, 6)  # 16 pixels of 8 x 10
 
@@ -102,25 +100,6 @@ def test_metric_of_detections_with_and_without_an_object():
     assert marked["mark"] == pytest.approx(4 / 80)
     nothing = energies(None)
     assert math.isnan(nothing["times_chance"]) and nothing["x_min"] == plain["x_min"]
-
-
-def test_matching_to_objects_of_the_scene():
-    def annotation(box, category):
-        mask = np.asfortranarray(emblem().astype(np.uint8))
-        return {"bbox": box, "category_id": category, "emblem": coco_mask.encode(mask)}
-
-    maps = SaliencyMaps.full_image(torch.ones(3, 5, 8, 10), (8, 10))
-    found = Instances(
-        (8, 10),
-        pred_boxes=Boxes(torch.tensor([[2.0, 2, 6, 6], [2, 2, 6, 6], [7, 0, 10, 3]])),
-        pred_classes=torch.tensor([1, 0, 1]),
-        pred_saliency=maps,
-    )
-    records = planted_cause_energy(found, [annotation([2, 2, 6, 7], 1)])
-    assert len(records) == 1  # the second is of another class, the third elsewhere
-    assert records[0]["class_id"] == 1 and records[0]["times_chance"] == pytest.approx(1.0)
-    assert math.isnan(records[0]["mark"])
-    assert planted_cause_energy(found, []) == []
 
 
 class TestInterval:

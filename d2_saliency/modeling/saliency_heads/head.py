@@ -10,9 +10,9 @@ from detectron2.config import configurable
 from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
+from ...keys import check_values
 from ...structures import MASK_OUTPUTS, SaliencyMaps
 from ..optimize import folded
-from ..targets import CLASS_TARGETS
 
 logger = logging.getLogger(__name__)
 
@@ -59,12 +59,8 @@ class SaliencyHead(nn.Module):
             fold_norms: run passes by the dozen on a :func:`folded` copy of the detector.
             skip_zeros: propagate gradients to pixels with :func:`skipping_zeros`.
         """
+        check_values("MODEL.SALIENCY_HEAD", locals())
         super().__init__()
-        if class_target not in CLASS_TARGETS:
-            raise ValueError(
-                f"MODEL.SALIENCY_HEAD.CLASS_TARGET is '{class_target}'; choose one of "
-                f"{CLASS_TARGETS}."
-            )
         self.class_target = class_target
         self.target_class = target_class
         self.score_thresh = score_thresh
