@@ -6,7 +6,7 @@ where it was.
 import logging
 import time
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from detectron2.structures import Instances
@@ -21,6 +21,7 @@ from ..utils.image_io import read_image
 from ..visualization import save_panels, write_report
 from .explainer import DefaultExplainer
 from .guard import image_errors
+from .methods import Method
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,8 @@ An image (BGR) and its N explained detections -> for each of them, what was meas
 def explain_images(
     explainer: DefaultExplainer,
     paths: List[Path],
-    methods: Sequence[Tuple[SaliencyHead, ResultsWriter]],
+    methods: Sequence[Method],
+    output_dir: Union[str, Path],
     measure: Optional[Measure] = None,
     num_panels: Optional[int] = None,
 ) -> int:
@@ -48,8 +50,8 @@ def explain_images(
     Args:
         explainer: its model's saliency head is replaced.
         paths: image files.
-        methods: one or more saliency heads, each with the writer of its results, all into one
-            folder.
+        methods: one or more, from :func:`build_methods`.
+        output_dir: for the files above.
         measure: called after each method has explained an image, with the model as that method left
             it.
         num_panels: draw the panels of the first that many images only; None: of all.
@@ -57,7 +59,7 @@ def explain_images(
     Returns:
         int: the number of images that failed, with one method or all of them.
     """
-    names, writers = output_names(paths), [writer for _, writer in methods]
+    names, writers = output_names(paths), [ResultsWriter(output_dir, m.run) for m in methods]
     failed, done = set(), 0
     package = logging.getLogger(__name__.split(".")[0])
     with (
@@ -67,9 +69,9 @@ def explain_images(
         for i, (name, path) in enumerate(zip(names, paths)):
             digests = [writer.records.input_digest(path) for writer in writers]
             to_do = [
-                (*m, digest)
-                for m, digest in zip(methods, digests)
-                if not m[1].is_done(name, digest)
+                (method.head, writer, digest)
+                for method, writer, digest in zip(methods, writers, digests)
+                if not writer.is_done(name, digest)
             ]
             if to_do:
                 progress.set_postfix_str(path.name)

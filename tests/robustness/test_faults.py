@@ -19,6 +19,7 @@ from PIL import Image
 
 from d2_saliency import explainable
 from d2_saliency.engine import run as run_module
+from d2_saliency.engine.methods import Method
 from d2_saliency.engine.run import explain_images
 from d2_saliency.results import record_store
 from d2_saliency.results.run_info import run_info
@@ -71,7 +72,7 @@ def folder_run(tmp_path, monkeypatch):
         explainer = ToyExplainer(log, before)
         head = explainer.model.saliency_head
         head.num_samples, head.score_thresh, head.max_instances = 3, 0.0, 1
-        return explain_images(explainer, paths, [(head, ResultsWriter(output, RUN))])
+        return explain_images(explainer, paths, [Method("ODSmoothGrad", head, RUN)], output)
 
     def done(output):
         writer = ResultsWriter(output, RUN)
