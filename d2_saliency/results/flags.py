@@ -1,4 +1,4 @@
-"""What a person should know before trusting a map."""
+"""Notes what a person should know before trusting a map."""
 
 import math
 from typing import List
@@ -11,13 +11,15 @@ from ..structures import OUTPUTS, saliency_fields
 
 def detection_flags(instances: Instances) -> List[List[str]]:
     """
-    What a person should know before trusting the maps: for each detection a list of notes, mostly
-    empty.
+    Note for each detection what a person should know before trusting its maps.
 
     Args:
         instances: with pred_saliency and perhaps pred_mask_saliency; from methods with noise passes
             also num_matched and num_samples, of objects asked for detected, where a gradient
             overflowed num_overflowed
+
+    Returns:
+        list: for each detection a list of notes, mostly empty.
     """
     fields, explained = saliency_fields(instances), instances.pred_saliency.explained.tolist()
     names = [name for field in fields for name in field.outputs]
@@ -47,8 +49,8 @@ def detection_flags(instances: Instances) -> List[List[str]]:
 
 def noise_flags(instances: Instances) -> List[List[str]]:
     """
-    The part of :func:`detection_flags` on detections that were found again in less than half of the
-    noise passes.
+    Note which detections less than half of the noise passes found again; a part of
+    :func:`detection_flags`.
     """
     if not (instances.has("num_matched") and instances.has("num_samples")):
         return [[] for _ in range(len(instances))]

@@ -44,9 +44,10 @@ class ODSmoothGrad(NoiseMixin, Gradient):
         self, detector, batched_input: Dict, clean, noise: Optional[Sequence[Tensor]] = None
     ) -> Fields:
         """
+        Explain as :meth:`SaliencyHead.explain` says.
+
         Args:
             noise: n tensors of the image's shape to add to it, in place of :func:`gaussian_noise`.
-            others: see :meth:`SaliencyHead.explain`.
         """
         detector = self.runner(detector)
         reference, image = clean.instances[0], batched_input["image"]
