@@ -8,7 +8,7 @@ from .meta_arch import (
     explainable,
 )
 from .saliency_heads import SALIENCY_HEAD_REGISTRY, SaliencyHead, build_saliency_head, method_names
-from .targets import instance_targets
+from .targets import differentiable_targets, instance_targets
 
 __all__ = [
     "BlackBox",
@@ -21,6 +21,7 @@ __all__ = [
     "build_explainable",
     "build_saliency_head",
     "explainable",
+    "differentiable_targets",
     "instance_targets",
     "method_names",
 ]

@@ -1,6 +1,6 @@
 """What a saliency map explains: the five scalar outputs of each detection."""
 
-from typing import List
+from typing import List, Tuple
 
 import torch
 from detectron2.structures import Instances
@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..keys import check_values
+from .log_odds import score_slope
 
 
 def instance_targets(instances: Instances, class_target: str = "score") -> Tensor:
@@ -44,6 +45,33 @@ def instance_targets(instances: Instances, class_target: str = "score") -> Tenso
     return torch.cat([class_output(instances, class_target)[:, None], instances.raw_boxes], dim=1)
 
 
+def differentiable_targets(
+    instances: Instances, class_target: str = "score"
+) -> Tuple[Tensor, Tensor]:
+    """
+    What to differentiate for :func:`instance_targets`: y, and slopes to multiply its gradient with.
+
+    A score s is differentiated as its log-odds l, for ds = s (1 - s) dl: dl has all its digits
+    where s rounds to 1, and is not too small for half precision, as s (1 - s) may be.
+
+    Args:
+        instances: as for :func:`instance_targets`, and ``class_log_odds`` (N, K) of the scores, see
+            :mod:`.log_odds`. Where an architecture does not reveal them, the score is
+            differentiated as it is.
+        class_target: see :func:`instance_targets`.
+
+    Returns:
+        y (N, 5), and slopes (N, 5): 1, for a score its s (1 - s), but at least ``SMALLEST_SLOPE``.
+        Where that holds it up, a class map has its shape but is too large.
+    """
+    if class_target != "score" or not instances.has("class_log_odds"):
+        targets = instance_targets(instances, class_target)
+        return targets, torch.ones_like(targets)
+    log_odds = instances.class_log_odds.gather(1, _explained_classes(instances)[:, None])
+    targets = torch.cat([log_odds, instances.raw_boxes], dim=1)
+    return targets, torch.cat([score_slope(log_odds), torch.ones_like(targets[:, 1:])], dim=1)
+
+
 def target_objects(instances: Instances) -> Instances:
     """
     What outputs are compared with to see whether they speak of the same N objects
@@ -75,11 +103,12 @@ def check_classes(objects: List[Instances], num_classes: int) -> None:
             )
 
 
+def _explained_classes(instances: Instances) -> Tensor:
+    return instances.target_classes if instances.has("target_classes") else instances.pred_classes
+
+
 def _class_target(instances: Instances, class_target: str) -> Tensor:
-    classes = (
-        instances.target_classes if instances.has("target_classes") else instances.pred_classes
-    )
-    logits = instances.class_logits
+    classes, logits = _explained_classes(instances), instances.class_logits
     if class_target == "score":
         return instances.class_probs.gather(1, classes[:, None])[:, 0]
     own = logits.gather(1, classes[:, None])[:, 0]

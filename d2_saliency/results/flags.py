@@ -16,7 +16,7 @@ def detection_flags(instances: Instances) -> List[List[str]]:
     Args:
         instances: with pred_saliency and perhaps pred_mask_saliency; from methods with noise passes
             also num_matched and num_samples, of objects asked for detected, where a gradient
-            overflowed num_overflowed
+            overflowed num_overflowed, where a score lost its gradient rounded_score
 
     Returns:
         list: for each detection a list of notes, mostly empty.
@@ -39,6 +39,8 @@ def detection_flags(instances: Instances) -> List[List[str]]:
                 for name, count in counts
                 if count > 0
             ]
+        if instances.has("rounded_score") and instances.rounded_score[i] == 1:
+            notes.append("score rounds to 1: its gradient is lost, do not trust the class map")
         if instances.has("detected"):
             notes.append(
                 "asked for, detected too" if instances.detected[i] else "asked for, not detected"

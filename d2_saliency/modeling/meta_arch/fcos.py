@@ -14,6 +14,7 @@ from detectron2.modeling.meta_arch.fcos import FCOS, FCOSHead
 from torch import Tensor, nn
 
 from ...keys import check_values
+from ..log_odds import geometric_mean_log_odds
 from ..saliency_heads.build import build_saliency_head
 from .dense import SaliencyDenseMixin
 
@@ -45,6 +46,9 @@ class SaliencyFCOSMixin(SaliencyDenseMixin):
 
     def class_probs(self, logits: Tensor, centerness: Tensor) -> Tensor:
         return (logits.sigmoid() * centerness.sigmoid()).sqrt()
+
+    def class_log_odds(self, logits: Tensor, centerness: Tensor) -> Tensor:
+        return geometric_mean_log_odds(logits, centerness)
 
 
 @META_ARCH_REGISTRY.register()

@@ -123,8 +123,9 @@ class SaliencyHead(nn.Module):
         :meth:`explain` for any number of detections, with its result checked.
 
         Where a gradient overflowed (half precision does so above 65504), cells of a map are not
-        finite: they are set to 0, and the field "num_overflowed" (N, 5) counts them. There is no
-        such field where all is well.
+        finite: they are set to 0, and the field "num_overflowed" (N, 5) counts them. Where a score
+        rounds to 1 and its log-odds are not known, the class map is wrong, and "rounded_score" (N,)
+        is 1. There are no such fields where all is well.
         """
         instances = clean.instances[0]
         if not len(instances):
@@ -146,6 +147,9 @@ class SaliencyHead(nn.Module):
         )
         if overflowed.any():
             fields["num_overflowed"] = overflowed
+        rounded = instances.scores == 1
+        if rounded.any() and not (detector.knows_log_odds or self.black_box):
+            fields["rounded_score"] = rounded.long()
         for maps in (value for value in fields.values() if isinstance(value, SaliencyMaps)):
             maps.maps = [self._checked(m, i) for i, m in enumerate(maps.maps)]
         return fields

@@ -60,6 +60,8 @@ class SmoothGradCAMPlusPlus(NoiseMixin, CAMHead):
         denominator = 2 * d2 + evidence.total[:, None, None] * d3
         numerator = d2 if self.numerator == "D2" else d1
         alpha = torch.where(denominator > 1e-6 * d2, numerator / denominator, 0.0)  # Eq. (7)
+        if self.numerator == "D2":
+            alpha = alpha.masked_fill(d2 == 0, 0.5)  # the limit: tiny g lose their g^2
         weights = (alpha * d1.relu()).nan_to_num(nan=0.0).sum((-2, -1))  # Eq. (8)
         return torch.einsum("tk,khw->thw", weights, evidence.activations)
 
