@@ -18,7 +18,7 @@ from PIL import Image, UnidentifiedImageError
 
 from d2_saliency import add_saliency_config, build_saliency_head
 from d2_saliency.engine.explainer import DefaultExplainer
-from d2_saliency.results.run_info import config_text, run_info
+from d2_saliency.engine.methods import build_methods
 from d2_saliency.results.writer import ResultsWriter, finish_results
 from d2_saliency.utils.image_io import ImageError, read_image
 from d2_saliency.visualization import save_panels, write_report
@@ -211,24 +211,12 @@ def write_bundle(detectors: Dict[str, Detector], session: Session, folder: Path)
         name, method, class_target = key
         detector = detectors[name]
         cfg = detector.cfg(method, class_target)
-        head = build_saliency_head(cfg)
-        num_samples = getattr(head, "num_samples", None)
         weights = detector.explainer.weights
-        run = run_info(
-            "demo/app.py",
-            config_text(cfg, cfg),
-            method,
-            head.seed,
-            weights,
-            num_samples,
-            class_target,
-        )
-        writer = ResultsWriter(content / f"{name}_{class_target}", run)
+        (described,) = build_methods(cfg, [cfg], weights, command="demo/app.py")
+        writer = ResultsWriter(content / f"{name}_{class_target}", described.run)
         names = detector.explainer.class_names
         writer.add_image("image", "", session.name, session.image, instances, names)
-        save_panels(
-            writer.output_dir / "image" / method, session.image, instances, names, num_samples
-        )
+        save_panels(writer.output_dir / "image" / method, session.image, instances, names)
         writers.setdefault(str(writer.output_dir), []).append(writer)
     for group in writers.values():
         finish_results(group)

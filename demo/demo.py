@@ -8,6 +8,7 @@ keeps the maps and makes a report.
 """
 
 import argparse
+import logging
 import sys
 from pathlib import Path
 from typing import Iterator, Optional, Union
@@ -16,10 +17,12 @@ import cv2
 import numpy as np
 from detectron2.data import Metadata
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from d2_saliency import OUTPUTS
 from d2_saliency.engine.defaults import setup_cfg, setup_terminal
 from d2_saliency.engine.explainer import DefaultExplainer
+from d2_saliency.engine.guard import image_errors
 from d2_saliency.utils.files import OutputError, atomic_path, check_writable
 from d2_saliency.utils.image_files import list_images, output_names
 from d2_saliency.utils.image_io import read_image
@@ -96,19 +99,19 @@ def run(args: argparse.Namespace) -> int:
     if is_video:
         return run_video(explainer, video, args)
     failed = 0
-    for path, name in zip(tqdm(paths, desc="explaining", unit="image"), output_names(paths)):
-        try:
-            picture = explain(explainer, read_image(path), args.map)
-        except (ValueError, RuntimeError) as e:
-            tqdm.write(f"demo: {str(path)!r}: {' '.join(str(e).split())}", file=sys.stderr)
-            failed += 1
-            continue
-        if args.output is None:
-            if not show_in_window(picture, wait=0):
-                break
-        else:
-            with atomic_path(Path(args.output) / f"{name}.png") as temporary:
-                cv2.imwrite(str(temporary), picture)
+    with logging_redirect_tqdm([logging.getLogger("d2_saliency")]):
+        for path, name in zip(tqdm(paths, desc="explaining", unit="image"), output_names(paths)):
+            with image_errors(path) as errors:
+                picture = explain(explainer, read_image(path), args.map)
+            failed += len(errors)
+            if errors:
+                continue
+            if args.output is None:
+                if not show_in_window(picture, wait=0):
+                    break
+            else:
+                with atomic_path(Path(args.output) / f"{name}.png") as temporary:
+                    cv2.imwrite(str(temporary), picture)
     return 1 if failed else 0
 
 

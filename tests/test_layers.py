@@ -78,3 +78,18 @@ def test_no_circles():
 
 def test_every_part_has_a_floor():
     assert {unit(file) for file in FILES} - {"__init__"} <= FLOOR_OF.keys()
+
+
+def test_one_builder_describes_a_run():
+    """Only it calls run_info: with other arguments elsewhere, a run would not know itself again."""
+    sources = [
+        p for folder in ("d2_saliency", "demo", "tools") for p in (ROOT / folder).rglob("*.py")
+    ]
+    callers = [
+        path.relative_to(ROOT).as_posix()
+        for path in sources
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and getattr(node.func, "id", getattr(node.func, "attr", "")) == "run_info"
+    ]
+    assert callers == ["d2_saliency/engine/methods.py"]

@@ -4,7 +4,7 @@ Compare saliency methods: the same detections, the same perturbed images, paired
 
 Writes to the output folder: comparison.md (tables, differences from the first method), metrics.html
 (the same with violins and curves), and for each method <method>/metrics.json and
-<method>/records/<image>.json. A run that was stopped goes on where it was, and a method that is
+records/<method>/<image>.json. A run that was stopped goes on where it was, and a method that is
 added later is the only one that is computed.
 
     tools/compare_methods.py --method ODAM GradCAM SSGradCAM --num-images 30
@@ -75,9 +75,11 @@ def parse_args() -> argparse.Namespace:
 
 def compare(args: argparse.Namespace) -> int:
     """Runs in each process. Returns the exit status: 1 if an image failed."""
-    from d2_saliency.engine.defaults import method_cfgs, setup_cfg, setup_terminal
-    from d2_saliency.engine.evaluate import build_methods, dataset_names, judge_methods
+    from d2_saliency.engine.defaults import setup_cfg, setup_terminal
+    from d2_saliency.engine.evaluate import dataset_names, judge_methods
     from d2_saliency.engine.explainer import DefaultExplainer
+    from d2_saliency.engine.methods import build_methods, method_cfgs
+    from d2_saliency.evaluation import reference_maps
 
     setup_terminal()
     cfg, saliency_cfg, config_file = setup_cfg(args)
@@ -90,7 +92,7 @@ def compare(args: argparse.Namespace) -> int:
         cfgs += method_cfgs(ours, args.method)
     if args.references:
         cfgs += method_cfgs(saliency_cfg, REFERENCES)
-    methods = build_methods(cfg, cfgs, explainer.weights)
+    methods = build_methods(cfg, cfgs, explainer.weights, reference_maps.REFERENCES)
     dataset = args.dataset or dataset_names(cfg)[0]
     results = judge_methods(explainer, methods, dataset, saliency_cfg, args.output, args.num_images)
     return int(any(metrics["saliency"]["failed"] for metrics in results.values() if metrics))

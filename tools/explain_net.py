@@ -149,12 +149,10 @@ def run(args: argparse.Namespace) -> int:
 
 def explain(args: argparse.Namespace) -> int:
     """Run what the arguments ask for. Returns the exit status: 1 if an image failed."""
-    from d2_saliency import build_saliency_head
-    from d2_saliency.engine.defaults import method_cfgs, setup_cfg
+    from d2_saliency.engine.defaults import setup_cfg
     from d2_saliency.engine.explainer import DefaultExplainer, ObjectExplainer
+    from d2_saliency.engine.methods import build_methods, method_cfgs
     from d2_saliency.engine.run import explain_images
-    from d2_saliency.results.run_info import config_text, run_info
-    from d2_saliency.results.writer import ResultsWriter
     from d2_saliency.utils.image_files import check_any_readable, list_images
 
     paths = list_images(args.input)
@@ -172,28 +170,15 @@ def explain(args: argparse.Namespace) -> int:
         )
     measure = _measure(explainer, saliency_cfg, args)
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    methods = []
-    for method_cfg in method_cfgs(saliency_cfg, args.method):
-        head = build_saliency_head(method_cfg)
-        run = run_info(
-            command,
-            config_text(method_cfg if cfg is saliency_cfg else cfg, method_cfg)
-            + (f"{targets}" if targets else ""),
-            method_cfg.MODEL.SALIENCY_HEAD.NAME,
-            head.seed,
-            explainer.weights,
-            getattr(head, "num_samples", None),
-            head.class_target,
-            measure and measure.better,
-        )
-        methods.append((head, run))
-    failed = explain_images(
-        explainer,
-        paths,
-        [(head, ResultsWriter(args.output, run)) for head, run in methods],
-        measure,
-        args.panels,
+    methods = build_methods(
+        cfg,
+        method_cfgs(saliency_cfg, args.method),
+        explainer.weights,
+        command=command,
+        targets=targets,
+        better=measure.better if measure else None,
     )
+    failed = explain_images(explainer, paths, methods, args.output, measure, args.panels)
     if failed:
         print(
             f"{failed} of {len(paths)} images failed: see {Path(args.output) / 'errors.json'}",
@@ -217,14 +202,17 @@ def evaluate(args: argparse.Namespace) -> int:
     Judge the maps on data sets; runs in each process. Returns the exit status: 1 if an image
     failed.
     """
-    from d2_saliency.engine.defaults import method_cfgs, setup_cfg, setup_terminal
-    from d2_saliency.engine.evaluate import build_methods, dataset_names, judge_methods
+    from d2_saliency.engine.defaults import setup_cfg, setup_terminal
+    from d2_saliency.engine.evaluate import dataset_names, judge_methods
     from d2_saliency.engine.explainer import DefaultExplainer
+    from d2_saliency.engine.methods import build_methods, method_cfgs
+    from d2_saliency.evaluation.reference_maps import REFERENCES
 
     setup_terminal()
     cfg, saliency_cfg, config_file = setup_cfg(args)
     explainer = DefaultExplainer(cfg, saliency_cfg, config_file, args.trust_weights)
-    methods = build_methods(cfg, method_cfgs(saliency_cfg, args.method), explainer.weights)
+    cfgs = method_cfgs(saliency_cfg, args.method)
+    methods = build_methods(cfg, cfgs, explainer.weights, REFERENCES)
     failed = 0
     for name in dataset_names(cfg):
         folder = Path(args.output) / "inference" / name

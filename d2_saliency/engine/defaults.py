@@ -6,7 +6,7 @@ describes.
 import argparse
 import logging
 import warnings
-from typing import List, Optional, Sequence, Tuple
+from typing import Tuple
 
 import torch
 from detectron2.config import CfgNode, get_cfg
@@ -78,21 +78,6 @@ def setup_cfg(args: argparse.Namespace) -> Tuple[object, CfgNode, str]:
     merge_opts(saliency_cfg, opts)
     _apply_arguments(saliency_cfg, args)
     return cfg, saliency_cfg, path
-
-
-def method_cfgs(saliency_cfg: CfgNode, methods: Optional[Sequence[str]]) -> List[CfgNode]:
-    """
-    The config of :func:`setup_cfg` for each method of ``args.method``, each once; None: the
-    config's own.
-    """
-    cfgs = []
-    for name in dict.fromkeys(methods or [saliency_cfg.MODEL.SALIENCY_HEAD.NAME]):
-        cfg = saliency_cfg.clone()
-        cfg.defrost()
-        cfg.MODEL.SALIENCY_HEAD.NAME = name
-        cfg.freeze()
-        cfgs.append(cfg)
-    return cfgs
 
 
 def _apply_arguments(cfg: CfgNode, args: argparse.Namespace) -> None:

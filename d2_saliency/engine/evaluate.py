@@ -5,7 +5,7 @@ goes on.
 
 import logging
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Union
+from typing import Any, Dict, List, Sequence, Union
 
 import torch
 from detectron2.config import CfgNode
@@ -16,23 +16,14 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from ..evaluation.comparison import compare, comparison_text
 from ..evaluation.ground_truth import DatasetError
 from ..evaluation.metrics_page import write_metrics_page
-from ..evaluation.reference_maps import REFERENCES
 from ..evaluation.saliency_evaluator import SaliencyEvaluator
-from ..modeling import SaliencyHead, build_saliency_head
-from ..results.run_info import config_text, run_info
-from ..utils.files import OutputError, check_writable, write_text
+from ..utils.files import check_writable, write_text
 from ..utils.image_io import read_image
 from .explainer import DefaultExplainer
-from .run import describe_error
+from .guard import image_errors
+from .methods import Method
 
 logger = logging.getLogger(__name__)
-
-
-class Method(NamedTuple):
-    """A saliency head, and what identifies all that decides its maps."""
-
-    head: SaliencyHead
-    digest: str
 
 
 def evaluate_dataset(
@@ -70,22 +61,11 @@ def evaluate_dataset(
     )
     with logging_redirect_tqdm([logging.getLogger(__name__.split(".")[0])]):
         for dataset_dict in progress:
-            _evaluate_or_note(explainer, evaluator, dataset_dict)
+            with image_errors(dataset_dict.get("file_name", "")) as errors:
+                evaluator.process(*_explained(explainer, dataset_dict))
+            for message in errors:
+                evaluator.add_error(dataset_dict["image_id"], message)
     return evaluator.evaluate()
-
-
-def _evaluate_or_note(
-    explainer: DefaultExplainer, evaluator: SaliencyEvaluator, dataset_dict: Dict[str, Any]
-) -> None:
-    try:
-        evaluator.process(*_explained(explainer, dataset_dict))
-    except OutputError:
-        raise
-    except Exception as e:  # models are not ours: they may raise anything
-        message = describe_error(e)
-        expected = isinstance(e, (ValueError, RuntimeError, MemoryError))
-        logger.error(f"{dataset_dict.get('file_name')!r}: {message}", exc_info=not expected)
-        evaluator.add_error(dataset_dict["image_id"], message)
 
 
 def _explained(explainer: DefaultExplainer, dataset_dict: Dict[str, Any]):
@@ -98,7 +78,7 @@ def _explained(explainer: DefaultExplainer, dataset_dict: Dict[str, Any]):
 
 def judge_methods(
     explainer: DefaultExplainer,
-    methods: Dict[str, Method],
+    methods: Sequence[Method],
     dataset_name: str,
     saliency_cfg: CfgNode,
     output_dir: Union[str, Path],
@@ -107,66 +87,44 @@ def judge_methods(
     """
     Judge one or several methods on the same detections of a data set, with the same perturbations.
 
-    Writes <method>/records/<image>.json and <method>/metrics.json, metrics.html and, for several
+    Writes records/<method>/<image>.json and <method>/metrics.json, metrics.html and, for several
     methods, the table comparison.md, whose differences are taken from the first one.
 
     Args:
         explainer: its model's saliency head is replaced.
-        methods: folder name -> method.
+        methods: from :func:`build_methods`.
+        dataset_name: a registered data set.
         saliency_cfg: with ``TEST.SALIENCY``.
-        others: see :func:`evaluate_dataset`.
+        output_dir: for the files above.
+        num_images: only the first of the data set; 0: all.
 
     Returns:
-        dict: method -> its metrics, on the main rank.
+        dict: name of each method -> its metrics, on the main rank.
     """
     folder, results, records = Path(output_dir), {}, {}
-    for name, method in methods.items():
+    for method in methods:
         explainer.model.saliency_head = method.head
         evaluator = SaliencyEvaluator(
-            saliency_cfg, dataset_name, explainer.model, folder / name, method.digest
+            saliency_cfg,
+            dataset_name,
+            explainer.model,
+            folder,
+            method=method.name,
+            run_digest=method.run["digest"],
         )
         if comm.is_main_process():
-            logger.info(f"{name} on {dataset_name}")
-        results[name] = evaluate_dataset(explainer, evaluator, num_images)
-        records[name] = getattr(evaluator, "records", [])
+            logger.info(f"{method.name} on {dataset_name}")
+        results[method.name] = evaluate_dataset(explainer, evaluator, num_images)
+        records[method.name] = evaluator.records
     if comm.is_main_process():
         write_metrics_page(folder / "metrics.html", dataset_name, records, evaluator.metrics)
         if len(methods) > 1:
-            reference = next(iter(methods))
+            reference = methods[0].name
             text = comparison_text(
                 records, compare(records, evaluator.metrics, reference), reference, dataset_name
             )
             write_text(folder / "comparison.md", text)
     return results
-
-
-def build_methods(cfg, method_cfgs: List[CfgNode], weights: str) -> Dict[str, Method]:
-    """
-    The methods of configs, by name; names of :data:`REFERENCES` are methods here, too.
-
-    Args:
-        cfg, method_cfgs: as :func:`d2_saliency.engine.defaults.setup_cfg` and ``method_cfgs``
-            return them.
-        weights: the detector's.
-    """
-    methods = {}
-    for ours in method_cfgs:
-        options = ours.MODEL.SALIENCY_HEAD
-        reference = REFERENCES.get(options.NAME)
-        head = (
-            reference(**SaliencyHead.from_config(ours)) if reference else build_saliency_head(ours)
-        )
-        text = config_text(ours if isinstance(cfg, CfgNode) else cfg, ours)
-        digest = run_info(
-            "", text, options.NAME, head.seed, weights, getattr(head, "num_samples", None)
-        )["digest"]
-        name = (
-            options.NAME
-            if options.CLASS_TARGET == "score"
-            else f"{options.NAME}_{options.CLASS_TARGET}"
-        )
-        methods[name] = Method(head, digest)
-    return methods
 
 
 def dataset_names(cfg) -> List[str]:

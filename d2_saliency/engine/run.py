@@ -6,7 +6,7 @@ where it was.
 import logging
 import time
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from detectron2.structures import Instances
@@ -14,14 +14,14 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ..modeling import SaliencyHead
-from ..modeling.batching import is_out_of_memory
 from ..results.writer import ResultsWriter, finish_results
 from ..utils.files import OutputError
 from ..utils.image_files import output_names
 from ..utils.image_io import read_image
-from ..utils.text import one_line
 from ..visualization import save_panels, write_report
 from .explainer import DefaultExplainer
+from .guard import image_errors
+from .methods import Method
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,8 @@ An image (BGR) and its N explained detections -> for each of them, what was meas
 def explain_images(
     explainer: DefaultExplainer,
     paths: List[Path],
-    methods: Sequence[Tuple[SaliencyHead, ResultsWriter]],
+    methods: Sequence[Method],
+    output_dir: Union[str, Path],
     measure: Optional[Measure] = None,
     num_panels: Optional[int] = None,
 ) -> int:
@@ -49,8 +50,8 @@ def explain_images(
     Args:
         explainer: its model's saliency head is replaced.
         paths: image files.
-        methods: one or more saliency heads, each with the writer of its results, all into one
-            folder.
+        methods: one or more, from :func:`build_methods`.
+        output_dir: for the files above.
         measure: called after each method has explained an image, with the model as that method left
             it.
         num_panels: draw the panels of the first that many images only; None: of all.
@@ -58,7 +59,7 @@ def explain_images(
     Returns:
         int: the number of images that failed, with one method or all of them.
     """
-    names, writers = output_names(paths), [writer for _, writer in methods]
+    names, writers = output_names(paths), [ResultsWriter(output_dir, m.run) for m in methods]
     failed, done = set(), 0
     package = logging.getLogger(__name__.split(".")[0])
     with (
@@ -66,11 +67,11 @@ def explain_images(
         tqdm(total=len(paths), desc="explaining", unit="image") as progress,
     ):
         for i, (name, path) in enumerate(zip(names, paths)):
-            digests = [writer.input_digest(path) for writer in writers]
+            digests = [writer.records.input_digest(path) for writer in writers]
             to_do = [
-                (*m, digest)
-                for m, digest in zip(methods, digests)
-                if not m[1].is_done(name, digest)
+                (method.head, writer, digest)
+                for method, writer, digest in zip(methods, writers, digests)
+                if not writer.is_done(name, digest)
             ]
             if to_do:
                 progress.set_postfix_str(path.name)
@@ -103,23 +104,16 @@ def _explain_file(
     panels: bool,
 ) -> bool:
     """Explain an image with some methods, or note the errors. Returns whether all went well."""
-    image = None
-    results = []
+    image, failed = None, False
     for head, writer, digest in methods:
-        try:
+        with image_errors(path) as errors:
             image = read_image(path) if image is None else image
             explainer.model.saliency_head = head
             _explain_image(explainer, path, name, image, writer, digest, measure, panels)
-            results.append(True)
-        except OutputError:
-            raise
-        except Exception as e:  # models are not ours: they may raise anything
-            message = describe_error(e)
-            expected = isinstance(e, (ValueError, RuntimeError, MemoryError))
-            logger.error(f"{str(path)!r}: {message}", exc_info=not expected)
+        for message in errors:
             writer.add_error(name, path, message)
-            results.append(False)
-    return all(results)
+            failed = True
+    return not failed
 
 
 def _explain_image(
@@ -136,20 +130,8 @@ def _explain_image(
     instances = explainer(image)["instances"]
     seconds = time.perf_counter() - start
     metrics = measure(image, instances) if measure else None
-    writer.begin_image(name)
-    class_names, num_samples = explainer.class_names, writer.run["num_samples"]
+    writer.records.remove(name)  # from now on the image's files may be those of this run
+    class_names = explainer.class_names
     drawn = instances if panels else instances[:0]  # panels of an earlier run go in either case
-    save_panels(writer.output_dir / name / writer.method, image, drawn, class_names, num_samples)
+    save_panels(writer.output_dir / name / writer.method, image, drawn, class_names)
     writer.add_image(name, digest, path, image, instances, class_names, seconds, metrics=metrics)
-
-
-def describe_error(error: Exception) -> str:
-    """One line that says what is wrong and, where that is known, what to do."""
-    if is_out_of_memory(error):
-        return (
-            "Out of memory: make the image smaller, or lower INPUT.MIN_SIZE_TEST and MAX_SIZE_TEST "
-            "or --max-instances."
-        )
-    if isinstance(error, (ValueError, RuntimeError)):
-        return one_line(error)
-    return f"{type(error).__name__}: {one_line(error)}"

@@ -2,7 +2,7 @@
 
 import logging
 from dataclasses import dataclass
-from typing import Callable, Dict, FrozenSet, List, Sequence, Tuple
+from typing import Callable, Dict, FrozenSet, List, Sequence, Set, Tuple
 
 from torch import nn
 
@@ -57,6 +57,24 @@ def check_metrics(names: Sequence[str]) -> None:
             f"There is no metric '{unknown[0]}'; choose among {', '.join(sorted(METRICS))}."
             f"{did_you_mean(unknown[0], METRICS)}"
         )
+
+
+def annotated_metrics(names: Sequence[str], keys: Set[str], dataset_name: str) -> List[str]:
+    """
+    Those of the metrics that a data set's annotations allow; the log says what the others lack.
+
+    Args:
+        keys: that the annotations have.
+        dataset_name: for the log.
+    """
+    for name in names:
+        needs = METRICS[name].needs
+        if needs and needs not in keys:
+            what = {"bbox": "boxes", "segmentation": "masks"}.get(needs, f"'{needs}'")
+            logger.warning(
+                f"Metric {name} is skipped: the annotations of '{dataset_name}' have no {what}."
+            )
+    return [name for name in names if METRICS[name].needs in keys | {""}]
 
 
 def applicable_metrics(names: Sequence[str], model: nn.Module) -> List[str]:

@@ -1,7 +1,7 @@
 """What is really there: the annotations of a data set, and which detection is of which object."""
 
 from functools import cached_property
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Set
 
 import numpy as np
 import torch
@@ -96,6 +96,11 @@ def load_dataset(name: str) -> List[Dict[str, Any]]:
 def objects_of(record: Dict[str, Any]) -> List[Dict[str, Any]]:
     """The annotations of an image that are single objects: crowds are not."""
     return [a for a in record.get("annotations", []) if not a.get("iscrowd", 0)]
+
+
+def annotated_keys(records: Iterable[Dict[str, Any]]) -> Set[str]:
+    """What the objects of a data set's images are annotated with, some of them at least."""
+    return {key for record in records for a in objects_of(record) for key in a if a[key]}
 
 
 def match_to_truth(

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from ..data import edge_strips
 from ..modeling.detector import Detector
+from ..modeling.fields import Fields
 from ..modeling.forward_pass import ForwardPass
-from ..modeling.saliency_heads.head import Fields, SaliencyHead
+from ..modeling.saliency_heads.head import SaliencyHead
 from ..structures import OUTPUTS, SaliencyMaps
 from .ground_truth import Truth, decode_mask, match_to_truth, objects_of
 

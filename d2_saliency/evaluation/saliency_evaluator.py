@@ -12,13 +12,21 @@ from detectron2.utils import comm
 from torch import nn
 
 from ..keys import KEYS, check_values
-from ..results.record_store import RecordStore
+from ..results.record_store import RecordStore, record_name
 from ..utils.files import write_json
-from .build import METRICS, applicable_metrics, check_metrics
+from .build import annotated_metrics, applicable_metrics, check_metrics
 from .explained_image import MetricSettings
-from .ground_truth import load_dataset, match_to_truth, objects_of
+from .ground_truth import annotated_keys, load_dataset, match_to_truth, objects_of
 from .metric_runner import MetricRunner
-from .summary import as_json, as_results, counts, finite, summarise, summary_table
+from .summary import (
+    as_json,
+    as_results,
+    counts,
+    counts_in_words,
+    finite,
+    summarise,
+    summary_table,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -37,9 +45,9 @@ class SaliencyEvaluator(DatasetEvaluator):
     is skipped, and the log says so.
 
     Examples:
-        evaluator = SaliencyEvaluator("coco_2017_val", model, metrics=("pointing_game",
-        "deletion_insertion")) results = inference_on_dataset(model,
-        build_detection_test_loader(cfg, "coco_2017_val"), evaluator)
+        evaluator = SaliencyEvaluator("coco_2017_val", model, ["deletion_insertion"])
+        loader = build_detection_test_loader(cfg, "coco_2017_val")
+        results = inference_on_dataset(model, loader, evaluator)
         results["deletion_insertion"]["insertion_s1"]
     """
 
@@ -54,6 +62,7 @@ class SaliencyEvaluator(DatasetEvaluator):
         score_thresh: float = 0.6,
         iou_thresh: float = 0.7,
         settings: Optional[MetricSettings] = None,
+        method: str = "",
         run_digest: str = "",
     ):
         """
@@ -61,11 +70,13 @@ class SaliencyEvaluator(DatasetEvaluator):
             dataset_name: a registered data set, the one that the images will be of.
             model: the explaining model, which is asked for its outputs on perturbed images.
             metrics: names of :data:`METRICS`.
-            output_dir: for records/<image>.json and metrics.json; None: nothing is written.
+            output_dir: for records/<method>/<image>.json and <method>/metrics.json; None: nothing
+                is written.
             score_thresh: detections with a score above this count (SSGrad-CAM++: 0.6, ODSmoothGrad:
                 0.9).
             iou_thresh: a detection is of an object of its class if their IoU is above this.
             settings: of the metrics.
+            method: name of the method in paths; by default that of the model's saliency head.
             run_digest: identifies model, weights, method and config; :meth:`resume` takes records
                 with the same one.
 
@@ -83,28 +94,24 @@ class SaliencyEvaluator(DatasetEvaluator):
             )
         self._dataset = {record["image_id"]: record for record in load_dataset(dataset_name)}
         self.dataset_name = dataset_name
-        self.metrics = self._available(metrics)
+        keys = annotated_keys(self._dataset.values())
+        metrics = annotated_metrics(metrics, keys, dataset_name)
+        self.metrics = applicable_metrics(metrics, self._model)
         self.score_thresh, self.iou_thresh = score_thresh, iou_thresh
         self.settings = settings or MetricSettings()
         self._runner = MetricRunner(self._model, self.metrics, self.settings)
+        self.method = method or type(self._model.saliency_head).__name__
         self.output_dir = None if output_dir is None else Path(output_dir)
-        self._store = (
-            None if output_dir is None else RecordStore(Path(output_dir) / "records", run_digest)
-        )
+        self._store: Optional[RecordStore] = None
+        if output_dir is not None:
+            self._store = RecordStore(output_dir, self.method, run_digest)
         self.reset()
 
     @classmethod
     def from_config(
-        cls,
-        cfg: CfgNode,
-        dataset_name: str,
-        model: nn.Module,
-        output_dir=None,
-        run_digest: str = "",
-    ):
-        """
-        ``SaliencyEvaluator(cfg, dataset_name, model)`` takes all else from ``cfg.TEST.SALIENCY``.
-        """
+        cls, cfg: CfgNode, dataset_name: str, model: nn.Module, output_dir=None, **kwargs
+    ) -> Dict[str, Any]:
+        """``SaliencyEvaluator(cfg, dataset_name, model)``: ``cfg.TEST.SALIENCY`` says the rest."""
         options = cfg.TEST.SALIENCY
         return {
             "dataset_name": dataset_name,
@@ -114,32 +121,12 @@ class SaliencyEvaluator(DatasetEvaluator):
             "score_thresh": options.SCORE_THRESH,
             "iou_thresh": options.IOU_THRESH,
             "settings": MetricSettings.from_options(options),
-            "run_digest": run_digest,
+            **kwargs,
         }
-
-    def _available(self, metrics: Sequence[str]) -> List[str]:
-        keys = {
-            key
-            for record in self._dataset.values()
-            for a in objects_of(record)
-            for key in a
-            if a[key]
-        }
-        for name in metrics:
-            if METRICS[name].needs and METRICS[name].needs not in keys:
-                what = {"bbox": "boxes", "segmentation": "masks"}.get(
-                    METRICS[name].needs, f"'{METRICS[name].needs}'"
-                )
-                logger.warning(
-                    f"Metric {name} is skipped: the annotations of '{self.dataset_name}' have no "
-                    f"{what}."
-                )
-        return applicable_metrics(
-            [name for name in metrics if METRICS[name].needs in keys | {""}], self._model
-        )
 
     def reset(self) -> None:
-        self._records: Dict[Any, Dict[str, Any]] = {}
+        self._records: Dict[Any, Dict[str, Any]] = {}  # of this rank, by image
+        self.records: List[Dict[str, Any]] = []  # of all ranks, once they are gathered
 
     def process(self, inputs: List[Dict[str, Any]], outputs: List[Dict[str, Any]]) -> None:
         """
@@ -150,9 +137,8 @@ class SaliencyEvaluator(DatasetEvaluator):
         """
         for batched_input, output in zip(inputs, outputs):
             record = self._dataset[batched_input["image_id"]]
-            self._keep(
-                record, {"detections": self._measure(batched_input, output["instances"], record)}
-            )
+            detections = self._measure(batched_input, output["instances"], record)
+            self._keep(record, {"detections": detections})
 
     def add_error(self, image_id: Any, message: str) -> None:
         """Count an image as failed. It is tried again when the run is resumed."""
@@ -163,7 +149,8 @@ class SaliencyEvaluator(DatasetEvaluator):
         record = {**about, "num_objects": len(objects_of(dataset_dict)), **result}
         self._records[dataset_dict["image_id"]] = record
         if self._store:
-            self._store.write(dataset_dict, record)
+            digest = "" if "error" in record else _input_digest(self._store, dataset_dict)
+            self._store.write(record_name(dataset_dict["image_id"]), record, digest)
 
     def _measure(
         self, batched_input: Dict[str, Any], instances: Instances, record: Dict[str, Any]
@@ -209,11 +196,14 @@ class SaliencyEvaluator(DatasetEvaluator):
             list: those that are still to be processed, the same on all ranks, also if each sees its
                 own disk.
         """
+        if not self._store:
+            return list(dataset_dicts)
         found = {}
         for dataset_dict in dataset_dicts:
-            record = self._store.read(dataset_dict) if self._store else None
-            if record is not None and "error" not in record:
-                found[dataset_dict["image_id"]] = record
+            image_id, digest = dataset_dict["image_id"], _input_digest(self._store, dataset_dict)
+            record = self._store.finished(record_name(image_id), digest)
+            if record is not None:
+                found[image_id] = record
         owner: Dict[Any, int] = {}
         for rank, image_ids in enumerate(comm.all_gather(list(found))):
             for image_id in image_ids:
@@ -244,14 +234,13 @@ class SaliencyEvaluator(DatasetEvaluator):
                 "counts": counts(self.records),
                 "metrics": as_json(summary),
             }
-            write_json(self.output_dir / "metrics.json", content)
-        logger.info(
-            f"Saliency on {self.dataset_name}, {_in_words(self.records)}:\n{summary_table(summary)}"
-        )
+            write_json(self.output_dir / self.method / "metrics.json", content)
+        what = f"Saliency on {self.dataset_name}, {counts_in_words(self.records)}"
+        logger.info(f"{what}:\n{summary_table(summary)}")
         return OrderedDict(as_results(self.records, summary))
 
 
-def _in_words(records: List[Dict[str, Any]]) -> str:
-    return ", ".join(
-        f"{int(number)} {what.replace('_', ' ')}" for what, number in counts(records).items()
-    )
+def _input_digest(store: RecordStore, dataset_dict: Dict[str, Any]) -> str:
+    """Of an image and its annotations."""
+    annotations = repr(dataset_dict.get("annotations"))
+    return store.input_digest(dataset_dict.get("file_name", ""), annotations)

@@ -58,10 +58,10 @@ def stability(image: ExplainedImage) -> List[Dict[str, float]]:
 
 
 def _share_of_passes(image: ExplainedImage) -> List[Dict[str, float]]:
-    num_samples = getattr(image.model.saliency_head, "num_samples", 0)
-    if not (num_samples and image.instances.has("num_matched")):
+    if not image.instances.has("num_samples"):
         return [{} for _ in image.truth]
-    return [{"matched": n / num_samples} for n in image.instances.num_matched.tolist()]
+    counts = zip(image.instances.num_matched.tolist(), image.instances.num_samples.tolist())
+    return [{"matched": matched / passes} for matched, passes in counts]
 
 
 def _mean_correlation(draws: List[np.ndarray]) -> float:

@@ -54,6 +54,12 @@ def counts(records: List[Dict[str, Any]]) -> Dict[str, float]:
     }
 
 
+def counts_in_words(records: List[Dict[str, Any]]) -> str:
+    """The numbers of :func:`counts` in one line: "4 images, 0 failed, ..."."""
+    words = (f"{int(number)} {what.replace('_', ' ')}" for what, number in counts(records).items())
+    return ", ".join(words)
+
+
 def as_results(records: List[Dict[str, Any]], summary: Metrics) -> Dict[str, Dict[str, float]]:
     """
     The nested dict of floats that Detectron2 expects of an evaluator: {"saliency": counts, metric:

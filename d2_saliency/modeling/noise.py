@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from ..keys import check_values
 from .batching import reproducible_batch_size, run_in_batches
 from .detector import Detector
+from .fields import Fields
 from .forward_pass import ForwardPass
 from .layers import recorded_output
 from .matching import match_instances
@@ -187,6 +188,23 @@ class NoiseMixin(Head):
         # A model of unknown architecture may run its layers on one image after the other.
         batch_size = 1 if layer else reproducible_batch_size(self.batch_size, image.device)
         return run_in_batches(noise, batch_size, compute, "SMOOTHGRAD.BATCH_SIZE")
+
+
+def match_counts(num_matched: Tensor, num_samples: int) -> Fields:
+    """
+    What ``Instances`` say of noise passes: in how many of them each detection was found again.
+
+    Args:
+        num_matched: (N,), long, 0..num_samples.
+        num_samples: noise passes that were made.
+
+    Returns:
+        dict: "num_matched" and "num_samples", both (N,), long.
+    """
+    return {
+        "num_matched": num_matched,
+        "num_samples": torch.full_like(num_matched, num_samples),
+    }
 
 
 def gaussian_noise(image: Tensor, num_samples: int, sigma: float, seed: int) -> Iterator[Tensor]:

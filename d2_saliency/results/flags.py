@@ -1,7 +1,7 @@
-"""What a person should know before trusting a map."""
+"""Notes what a person should know before trusting a map."""
 
 import math
-from typing import List, Optional
+from typing import List
 
 import torch
 from detectron2.structures import Instances
@@ -9,21 +9,22 @@ from detectron2.structures import Instances
 from ..structures import OUTPUTS, saliency_fields
 
 
-def detection_flags(instances: Instances, num_samples: Optional[int] = None) -> List[List[str]]:
+def detection_flags(instances: Instances) -> List[List[str]]:
     """
-    What a person should know before trusting the maps: for each detection a list of notes, mostly
-    empty.
+    Note for each detection what a person should know before trusting its maps.
 
     Args:
         instances: with pred_saliency and perhaps pred_mask_saliency; from methods with noise passes
-            also num_matched, of objects asked for detected, where a gradient overflowed
-            num_overflowed, where a score lost its gradient rounded_score
-        num_samples: number of noise passes
+            also num_matched and num_samples, of objects asked for detected, where a gradient
+            overflowed num_overflowed, where a score lost its gradient rounded_score
+
+    Returns:
+        list: for each detection a list of notes, mostly empty.
     """
     fields, explained = saliency_fields(instances), instances.pred_saliency.explained.tolist()
     names = [name for field in fields for name in field.outputs]
     peaks = torch.cat([field.peaks for field in fields], dim=1).tolist()
-    flags, noise = [], noise_flags(instances, num_samples)
+    flags, noise = [], noise_flags(instances)
     for i in range(len(instances)):
         notes = [f"zero map: {name}" for name, peak in zip(names, peaks[i]) if peak == 0]
         notes += [
@@ -48,18 +49,18 @@ def detection_flags(instances: Instances, num_samples: Optional[int] = None) -> 
     return flags
 
 
-def noise_flags(instances: Instances, num_samples: Optional[int]) -> List[List[str]]:
+def noise_flags(instances: Instances) -> List[List[str]]:
     """
-    The part of :func:`detection_flags` on detections that were found again in less than half of the
-    noise passes.
+    Note which detections less than half of the noise passes found again; a part of
+    :func:`detection_flags`.
     """
-    if not (instances.has("num_matched") and num_samples):
+    if not (instances.has("num_matched") and instances.has("num_samples")):
         return [[] for _ in range(len(instances))]
     flags = []
-    for matched in instances.num_matched.tolist():
+    for matched, passes in zip(instances.num_matched.tolist(), instances.num_samples.tolist()):
         if matched == 0:
             flags.append(["never found again under noise: map of the clean image"])
         else:
-            few = matched < num_samples / 2
-            flags.append([f"found again in {matched} of {num_samples} noise passes"] if few else [])
+            few = 0 < matched < passes / 2  # -1 of a detection that was not explained
+            flags.append([f"found again in {matched} of {passes} noise passes"] if few else [])
     return flags

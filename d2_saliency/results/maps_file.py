@@ -11,6 +11,9 @@ from torch import Tensor
 from ..structures import MASK_OUTPUTS, OUTPUTS, SaliencyMaps
 from ..utils.files import atomic_path
 
+COUNTS = ("num_matched", "num_samples")
+"""Fields that methods with noise passes have beside the maps."""
+
 
 class MapsError(ValueError):
     """Maps that cannot be read; the message is one line that names the file and says what to do."""
@@ -30,7 +33,7 @@ def save_maps(path: Union[str, Path], instances: Instances) -> None:
     - regions: float32 (N, 4) and network_size: (height, width), as in :class:`SaliencyMaps`
     - boxes: float32 (N, 4), scores: float32 (N,), classes: int64 (N,), and image_size: (height,
       width) of the image that the boxes lie in
-    - num_matched: int64 (N,), if the method has it
+    - num_matched, num_samples: int64 (N,), if the method has noise passes
     - mask_values, mask_shapes, mask_peaks, mask_regions: the same of pred_mask_saliency, one map
       each, if it is there
 
@@ -45,8 +48,7 @@ def save_maps(path: Union[str, Path], instances: Instances) -> None:
         "scores": instances.scores.detach().cpu(),
         "classes": instances.pred_classes.cpu(),
     }
-    if instances.has("num_matched"):
-        arrays["num_matched"] = instances.num_matched.cpu()
+    arrays.update({name: instances.get(name).cpu() for name in COUNTS if instances.has(name)})
     if instances.has("pred_mask_saliency"):
         arrays.update(
             {
@@ -76,8 +78,8 @@ def _packed(saliency: SaliencyMaps) -> Dict[str, Any]:
 def load_maps(path: Union[str, Path]) -> Instances:
     """
     What :func:`save_maps` saved, with the fields pred_boxes, scores, pred_classes, pred_saliency
-    and, if they were there, num_matched and pred_mask_saliency. Maps are float32, exact to 0.05 %
-    (values above 6e-5 of a map's peak).
+    and, if they were there, num_matched, num_samples and pred_mask_saliency. Maps are float32,
+    exact to 0.05 % (values above 6e-5 of a map's peak).
 
     Raises:
         OSError: there is no such file.
@@ -102,8 +104,9 @@ def _instances(arrays: Dict[str, Tensor]) -> Instances:
     instances.pred_saliency = _unpacked(arrays, "", OUTPUTS)
     if "mask_values" in arrays:
         instances.pred_mask_saliency = _unpacked(arrays, "mask_", MASK_OUTPUTS)
-    if "num_matched" in arrays:
-        instances.num_matched = arrays["num_matched"]
+    for name in COUNTS:
+        if name in arrays:  # num_samples is not in files of before
+            instances.set(name, arrays[name])
     return instances
 
 

@@ -1,61 +1,96 @@
 """
-One JSON file for each image that was measured, so that a run that was stopped goes on where it
+Keeps what a method made of each image in a file, so that a run that was stopped goes on where it
 stopped.
 """
 
 import json
 import re
 from pathlib import Path
-from typing import Any, Dict, Optional, Union
+from typing import Any, Dict, List, Optional, Union
 
 from ..utils.digest import digest, file_digest
-from ..utils.files import write_json
+from ..utils.files import output_errors, write_json
+
+MAX_NAME_LENGTH = 80
 
 
 class RecordStore:
     """
-    The files FOLDER/<image id>.json.
+    The files OUTPUT/records/<method>/<image>.json: the records of one method's run.
 
-    Args:
-        folder: made when the first record is written.
-        run_digest: identifies all that decides the numbers but the image and its annotations.
+    A record is a dict of JSON. One with "detections" is of an image that is finished; one with
+    "error" says why an image failed.
     """
 
-    def __init__(self, folder: Union[str, Path], run_digest: str):
-        self.folder = Path(folder)
+    def __init__(self, output_dir: Union[str, Path], method: str, run_digest: str):
+        """
+        Args:
+            output_dir: the folder is made when the first record is written.
+            method: the method's name, as part of the path.
+            run_digest: identifies all that decides the records but the images; records of other
+                runs are as if they were not there.
+        """
+        self.folder = Path(output_dir) / "records" / method
         self.run_digest = run_digest
 
-    def write(self, dataset_dict: Dict[str, Any], record: Dict[str, Any]) -> None:
+    def input_digest(self, file: Union[str, Path], *more: str) -> str:
+        """
+        Identify what this run makes of an image file, and of ``more`` that is known of the image.
+
+        A file that cannot be read has a digest, too: no image with it is ever finished, and reading
+        it says why.
+        """
+        return digest(self.run_digest, *more, file_digest(file))
+
+    def write(self, name: str, record: Dict[str, Any], input_digest: str = "") -> None:
         """
         Write the record of an image, whole or not at all.
+
+        Args:
+            name: part of a file name, such as :func:`record_name`; another one for each image.
+            record: without the keys "run" and "digest", which are added.
+            input_digest: from :meth:`input_digest`; "" of an image that is to be tried again.
 
         Raises:
             OutputError: the folder cannot be made or written to.
         """
-        write_json(
-            self._path(dataset_dict), {"digest": self._digest(dataset_dict), "record": record}
-        )
+        write_json(self._path(name), {"run": self.run_digest, "digest": input_digest, **record})
 
-    def read(self, dataset_dict: Dict[str, Any]) -> Optional[Dict[str, Any]]:
-        """
-        The record of an image if an earlier run wrote it that was the same in all that decides the
-        numbers.
-        """
+    def read(self, name: str) -> Dict[str, Any]:
+        """The record that this run wrote of an image, perhaps before it was stopped; {} if none."""
         try:
-            content = json.loads(self._path(dataset_dict).read_text(encoding="utf-8"))
+            record = json.loads(self._path(name).read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):  # none yet, or not ours
-            return None
-        ours = isinstance(content, dict) and content.get("digest") == self._digest(dataset_dict)
-        return content.get("record") if ours else None
+            return {}
+        ours = isinstance(record, dict) and record.get("run") == self.run_digest
+        return record if ours else {}
 
-    def _path(self, dataset_dict: Dict[str, Any]) -> Path:
-        image_id = str(dataset_dict["image_id"])
-        safe = re.sub(r"[^A-Za-z0-9_-]", "_", image_id)[:80]
-        # Different identifiers may look alike once they are safe.
-        return self.folder / (
-            f"{safe}.json" if safe == image_id else f"{safe}_{digest(image_id)}.json"
-        )
+    def finished(self, name: str, input_digest: str) -> Optional[Dict[str, Any]]:
+        """The record of an image if this run has finished it, from the same input."""
+        record = self.read(name)
+        return record if "detections" in record and record.get("digest") == input_digest else None
 
-    def _digest(self, dataset_dict: Dict[str, Any]) -> str:
-        annotations = repr(dataset_dict.get("annotations"))
-        return digest(self.run_digest, annotations, file_digest(dataset_dict.get("file_name", "")))
+    def remove(self, name: str) -> None:
+        """
+        Take back what any run noted of an image, if one did.
+
+        Raises:
+            OutputError: the folder cannot be written to.
+        """
+        with output_errors(self.folder):
+            self._path(name).unlink(missing_ok=True)
+
+    def names(self) -> List[str]:
+        """Every image that has a record, of whichever run, sorted."""
+        return sorted(path.stem for path in self.folder.glob("[!.]*.json"))
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.json"
+
+
+def record_name(image_id: Any) -> str:
+    """The identifier of an image in a data set as part of a file name."""
+    text = str(image_id)
+    safe = re.sub(r"[^A-Za-z0-9_-]", "_", text)[:MAX_NAME_LENGTH]
+    # Different identifiers may look alike once they are safe.
+    return safe if safe == text else f"{safe}_{digest(text)}"

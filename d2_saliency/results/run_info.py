@@ -1,4 +1,4 @@
-"""What results.json says of how the maps of one method were made."""
+"""Describes for results.json how the maps of one method were made."""
 
 import copy
 import platform
@@ -92,7 +92,8 @@ def config_text(cfg, saliency_cfg: CfgNode) -> str:
     All that a config says about the maps, the same text in every process.
 
     Args:
-        cfg, saliency_cfg: as :func:`d2_saliency.engine.defaults.setup_cfg` returns them.
+        cfg: the config of the detector: ``saliency_cfg`` itself, or a lazy one.
+        saliency_cfg: a CfgNode with ``MODEL.SALIENCY_HEAD``.
     """
     ours = saliency_cfg.clone()
     ours.defrost()

@@ -1,17 +1,16 @@
 """
 Writes what a run leaves in its output folder; a run that was stopped goes on where it stopped.
 
-OUT/maps/<method>/<image>.npz      the maps of one image (:func:`.bundle.save_maps`)
+OUT/maps/<method>/<image>.npz      the maps of one image (:func:`.maps_file.save_maps`)
 OUT/report/pictures/<image>.jpg    the picture, reduced to what the report shows
 OUT/records/<method>/<image>.json  an image's part of the two files below; written last: an image
                                    with it is done
 OUT/results.json                   {"schema_version", "runs", "images", "detections"}: one run per
                                    method, one record per detection and method
-                                   (:func:`.load_results.load_results`)
+                                   (:func:`.reader.load_results`)
 OUT/errors.json                    the images that failed, and why: [] if none did
 """
 
-import json
 import logging
 import math
 from pathlib import Path
@@ -23,11 +22,11 @@ from detectron2.structures import Instances
 from PIL import Image
 
 from ..structures import saliency_fields
-from ..utils.digest import digest, file_digest
-from ..utils.files import atomic_path, check_writable, output_errors, write_json
+from ..utils.files import atomic_path, check_writable, write_json
 from .class_names import class_name
 from .flags import detection_flags
-from .maps_file import save_maps
+from .maps_file import COUNTS, save_maps
+from .record_store import RecordStore
 
 logger = logging.getLogger(__name__)
 
@@ -56,35 +55,18 @@ class ResultsWriter:
         self.output_dir = Path(output_dir)
         self.run = run
         self.method: str = run["method"]
+        self.records = RecordStore(self.output_dir, self.method, run["digest"])
         check_writable(self.output_dir)
-
-    def input_digest(self, path: Union[str, Path]) -> str:
-        """
-        Identifies what this run makes of an image: changes with the config and with the file's
-        content.
-        """
-        # A file that cannot be read has a digest, too: no image with it is ever done, reading it
-        # says why.
-        return digest(self.run["digest"], file_digest(path))
 
     def is_done(self, name: str, digest: str) -> bool:
         """
         Whether the outputs of image ``name`` are complete, and made by this config from this input.
-        """
-        record = self.read_record(name)
-        return (
-            "detections" in record
-            and record.get("digest") == digest
-            and self._maps_path(name).is_file()
-        )
 
-    def begin_image(self, name: str) -> None:
+        Args:
+            digest: from :meth:`RecordStore.input_digest` of ``records``.
         """
-        Take back what an earlier run noted of an image: from now on its files may be those of this
-        run.
-        """
-        with output_errors(self.output_dir):
-            self._record_path(name).unlink(missing_ok=True)
+        finished = self.records.finished(name, digest) is not None
+        return finished and self._maps_path(name).is_file()
 
     def add_image(
         self,
@@ -103,7 +85,7 @@ class ResultsWriter:
 
         Args:
             name: folder name of the image, from :func:`d2_saliency.utils.image_files.output_names`
-            digest: from :meth:`input_digest`
+            digest: from :meth:`RecordStore.input_digest` of ``records``
             path: the image file
             image: BGR, uint8, (H, W, 3)
             instances: detections in the coordinates of ``image``, with pred_saliency
@@ -117,7 +99,7 @@ class ResultsWriter:
             picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
             picture.save(temporary, quality=88)
         save_maps(self._maps_path(name), instances)
-        record = {
+        about = {
             "name": name,
             "file": str(path),
             "height": image.shape[0],
@@ -128,37 +110,16 @@ class ResultsWriter:
         detections = self._detection_records(name, instances, class_names)
         for detection, values in zip(detections, metrics or ()):
             detection["metrics"] = {key: _number(value) for key, value in values.items()}
-        content = {
-            "run": self.run["digest"],
-            "digest": digest,
-            "image": record,
-            "detections": detections,
-        }
-        write_json(self._record_path(name), content)
+        self.records.write(name, {"image": about, "detections": detections}, digest)
 
     def add_error(self, name: str, path: Union[str, Path], message: str) -> None:
         """Note that an image failed, and why. It is tried again when the run is resumed."""
         error = {"name": name, "file": str(path), "methods": [self.method], "error": message}
-        write_json(self._record_path(name), {"run": self.run["digest"], "error": error})
+        self.records.write(name, {"error": error})
 
     def finish(self, names: Optional[Sequence[str]] = None) -> Dict[str, Any]:
         """:func:`finish_results` of a run with one method."""
         return finish_results([self], names)
-
-    def names(self) -> List[str]:
-        """Every image of which the folder says something for this method, by name."""
-        return sorted(path.stem for path in self._record_path("x").parent.glob("[!.]*.json"))
-
-    def read_record(self, name: str) -> Dict[str, Any]:
-        """
-        What was noted of an image, by this run or another one of the method; {} if nothing readable
-        was.
-        """
-        try:
-            record = json.loads(self._record_path(name).read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):  # none yet, or not ours
-            return {}
-        return record if isinstance(record, dict) else {}
 
     def _detection_records(
         self, name: str, instances: Instances, class_names: Optional[Sequence[str]]
@@ -166,12 +127,11 @@ class ResultsWriter:
         classes = instances.pred_classes.tolist()
         peaks = torch.cat([field.peaks for field in saliency_fields(instances)], dim=1).tolist()
         explained = instances.pred_saliency.explained.tolist()
-        matched = (
-            instances.num_matched.tolist()
-            if instances.has("num_matched")
-            else [None] * len(instances)
-        )
-        flags = detection_flags(instances, self.run["num_samples"])
+        counts = {
+            name: instances.get(name).tolist() if instances.has(name) else [None] * len(instances)
+            for name in COUNTS
+        }
+        flags = detection_flags(instances)
         return [
             {
                 "image": name,
@@ -182,8 +142,7 @@ class ResultsWriter:
                 "box": instances.pred_boxes.tensor[i].tolist(),
                 "method": self.method,
                 "explained": explained[i],
-                "num_matched": matched[i],
-                "num_samples": self.run["num_samples"],
+                **{count: numbers[i] for count, numbers in counts.items()},
                 "peaks": [_number(p) for p in peaks[i]],
                 "flags": flags[i],
                 "metrics": {},
@@ -193,9 +152,6 @@ class ResultsWriter:
 
     def _maps_path(self, name: str) -> Path:
         return self.output_dir / "maps" / self.method / f"{name}.npz"
-
-    def _record_path(self, name: str) -> Path:
-        return self.output_dir / "records" / self.method / f"{name}.json"
 
 
 def finish_results(
@@ -214,13 +170,13 @@ def finish_results(
     """
     folder = writers[0].output_dir
     if names is None:
-        names = sorted({name for writer in writers for name in writer.names()})
+        names = sorted({name for writer in writers for name in writer.records.names()})
     images: Dict[str, Dict[str, Any]] = {}
     errors: Dict[Tuple[str, str], Dict[str, Any]] = {}
     detections, missing = [], 0
     for name, writer in ((name, writer) for name in names for writer in writers):
-        record = writer.read_record(name)
-        if record.get("run") != writer.run["digest"]:
+        record = writer.records.read(name)
+        if not record:
             missing += 1
         elif "error" in record:
             error = errors.setdefault(

@@ -48,7 +48,6 @@ def draw_panel(
     i: int,
     class_names: Optional[Sequence[str]] = None,
     resized_map: Optional[Tensor] = None,
-    num_samples: Optional[int] = None,
 ) -> np.ndarray:
     """
     Draw the picture and the five maps of detection ``i`` side by side, and that of its mask where
@@ -67,7 +66,6 @@ def draw_panel(
         class_names: None: classes are called by their number
         resized_map: maps of this detection aligned with the image, (5, h, w), any resolution, if
             there already
-        num_samples: noise passes of the method, None for a method without
 
     Returns:
         ndarray: uint8, (height, width, 3), RGB.
@@ -98,7 +96,7 @@ def draw_panel(
         else:
             reason = ("zero map" if peak == 0 else "not finite") if explained else "not explained"
             cells.append(_cell(_crossed_out(picture), box, output, reason, color=WARNING))
-    return _join(cells, noise_flags(detection, num_samples)[0])
+    return _join(cells, noise_flags(detection)[0])
 
 
 def draw_maps(maps: SaliencyMaps) -> np.ndarray:
@@ -132,7 +130,6 @@ def save_panels(
     image_bgr: np.ndarray,
     instances: Instances,
     class_names: Optional[Sequence[str]] = None,
-    num_samples: Optional[int] = None,
 ) -> None:
     """
     Write the panel of every explained detection to ``folder`` as ``<index>_<class>.png``, in place
@@ -145,9 +142,7 @@ def save_panels(
         for old in Path(folder).glob("[0-9]*_*.png"):  # of a run with other detections
             old.unlink()
     for i in instances.pred_saliency.explained.nonzero().flatten().tolist():
-        panel = Image.fromarray(
-            draw_panel(image_bgr, instances, i, class_names, num_samples=num_samples)
-        )
+        panel = Image.fromarray(draw_panel(image_bgr, instances, i, class_names))
         name = safe_name(class_name(int(instances.pred_classes[i]), class_names))
         with atomic_path(Path(folder) / f"{i}_{name}.png") as temporary:
             panel.save(

@@ -12,7 +12,7 @@ The scale is linear and starts at 0. A map that is zero everywhere has no maximu
 never stretched.
 """
 
-from typing import List, Optional, Sequence, Tuple
+from typing import List, Sequence, Tuple
 
 import cv2
 import matplotlib
@@ -91,24 +91,17 @@ class SaliencyVisualizer(Visualizer):
     """
 
     def draw_saliency(
-        self,
-        instances: Instances,
-        i: int,
-        output: str = "class",
-        alpha: float = MAX_OPACITY,
-        num_samples: Optional[int] = None,
+        self, instances: Instances, i: int, output: str = "class", alpha: float = MAX_OPACITY
     ) -> VisImage:
         """
         Draw one map of a detection, its box, its label and, for a coordinate, the edge that the map
-        explains.
+        explains. The label says so if few noise passes of the method found the detection again.
 
         Args:
             instances: detections in the coordinates of this picture, with pred_saliency
             i: index of the detection
             output: one of ``OUTPUTS``
             alpha: opacity of the map where it is strongest, 0..1
-            num_samples: noise passes of the method; the label then says if few of them found the
-                detection again
 
         Returns:
             VisImage: the picture with the map, which replaces any map drawn before; boxes drawn
@@ -121,7 +114,7 @@ class SaliencyVisualizer(Visualizer):
         name = class_name(int(detection.pred_classes[0]), self.metadata.get("thing_classes", None))
         note = "" if shown.any() else " (zero map)"
         label = f"{name} {float(detection.scores[0]):.0%}: {output}{note}"
-        label = "\n".join([label, *noise_flags(detection, num_samples)[0]])
+        label = "\n".join([label, *noise_flags(detection)[0]])
         self.overlay_instances(boxes=box[None], labels=[label], assigned_colors=["w"])
         if output != "class":
             self.draw_line(*edge_line(box, output), EDGE_COLOR)

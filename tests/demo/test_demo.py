@@ -18,7 +18,7 @@ FAST = ("--method", "ODAM", "--max-instances", "2")
 
 @pytest.fixture
 def demo(monkeypatch, tmp_path, capsys):
-    """Function: command line -> exit status, stderr. Runs in an empty folder."""
+    """Function: command line -> exit status, stderr; ``log``: stdout. Runs in an empty folder."""
     monkeypatch.chdir(tmp_path)
     spec = importlib.util.spec_from_file_location("demo", ROOT / "demo" / "demo.py")
     module = importlib.util.module_from_spec(spec)
@@ -31,7 +31,8 @@ def demo(monkeypatch, tmp_path, capsys):
             status = module.main()
         except SystemExit as e:  # argparse
             status = e.code
-        return status, capsys.readouterr().err
+        run.log, err = capsys.readouterr()
+        return status, err
 
     run.module = module
     yield run
@@ -78,7 +79,7 @@ def test_panels_and_maps_of_images(demo, tmp_path):
 def test_damaged_image_costs_one_image(demo, tmp_path):
     (tmp_path / "a.png").write_text("no image")
     status, err = demo("--input", "a.png", SCENE, "--output", "out", "--map", "y_min", *FAST)
-    assert status == 1 and "'a.png' is not an image" in err
+    assert status == 1 and "'a.png' is not an image" in demo.log and "Traceback" not in demo.log
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["planted_0007.png"]
 
 

@@ -13,10 +13,10 @@ from PIL import Image
 
 from d2_saliency import add_saliency_config
 from d2_saliency.engine.detection_metrics import DetectionMetrics
+from d2_saliency.engine.methods import Method
 from d2_saliency.engine.run import explain_images
 from d2_saliency.evaluation import METRICS
 from d2_saliency.results.run_info import run_info
-from d2_saliency.results.writer import ResultsWriter
 from tests.evaluation.lamp import HEIGHT, WIDTH, explained_lamp, lamp_detector, lit_image
 
 SCORE = 1 / (
@@ -59,8 +59,8 @@ def test_values_of_explained_images(tmp_path, options):
     measure = DetectionMetrics(explainer, options, ["deletion_insertion", "average_drop"])
     run = run_info("explain", "A: 1", "Gradient", 0, metrics=measure.better)
     paths = [tmp_path / "dark.png", tmp_path / "lit.png"]
-    writer = ResultsWriter(tmp_path / "out", run)
-    assert explain_images(explainer, paths, [(explainer.model.saliency_head, writer)], measure) == 0
+    method = Method("Gradient", explainer.model.saliency_head, run)
+    assert explain_images(explainer, paths, [method], tmp_path / "out", measure) == 0
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert results["runs"][0]["metrics"] == measure.better and len(results["images"]) == 2
     (found,) = results["detections"]  # the dark lamp is not seen

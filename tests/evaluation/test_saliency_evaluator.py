@@ -24,7 +24,6 @@ from d2_saliency.evaluation import MetricSettings, SaliencyEvaluator, mean_with_
 from d2_saliency.evaluation.regions import energy_share
 from d2_saliency.keys import KEYS
 from d2_saliency.modeling.saliency_heads import ODAM
-from d2_saliency.results.record_store import RecordStore
 from tests.conftest import demo_cfg
 from tests.evaluation.conftest import NAME
 from tests.evaluation.lamp import lamp_detector
@@ -60,9 +59,9 @@ def test_every_default_metric_in_stock_inference(model, loader, tmp_path):
         counts = {v for k, v in results[metric].items() if k.endswith("-count")}
         needs_truth = metric in ("pointing_game", "pointing_game_masks", "iof_thirds")
         assert counts == {results["saliency"]["matched" if needs_truth else "detections"]}
-    written = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    written = json.loads((tmp_path / "out" / "ODAM" / "metrics.json").read_text())
     assert written["metrics"]["average_drop"]["drop"]["mean"] == results["average_drop"]["drop"]
-    assert len(list((tmp_path / "out" / "records").glob("*.json"))) == 4
+    assert len(list((tmp_path / "out" / "records" / "ODAM").glob("*.json"))) == 4
 
 
 def test_the_numbers_are_those_of_the_function_on_the_maps(model, loader, scenes):
@@ -215,7 +214,7 @@ class TestResume:
     ):
         ids, first = self.run(model, loader, tmp_path, "a")
         assert ids == [0, 1, 2, 3]
-        (tmp_path / "out" / "records" / "2.json").unlink()
+        (tmp_path / "out" / "records" / "ODAM" / "2.json").unlink()
         ids, second = self.run(model, loader, tmp_path, "a")
         assert ids == [2] and second == first
 
@@ -232,18 +231,19 @@ class TestResume:
         evaluator.add_error(3, "Out of memory")
         assert self.run(model, loader, tmp_path, "b")[0] == [3]
 
-
-def test_half_a_record_is_no_record(tmp_path):
-    store, image = RecordStore(tmp_path, "run"), {"image_id": "a/b", "file_name": ""}
-    store.write(image, {"detections": []})
-    (path,) = tmp_path.iterdir()
-    assert (
-        store.read(image) == {"detections": []}
-        and store.read({"image_id": "a_b", "file_name": ""}) is None
-    )
-    for content in (path.read_text()[:20], "[]", "3", '{"record": {}}', "[" * 100_000):
-        path.write_text(content)
-        assert store.read(image) is None
+    def test_another_method_and_folders_of_before(self, model, loader, tmp_path):
+        """Records were in <method>/records/<image>.json: they are left alone, and not read."""
+        old = tmp_path / "out" / "ODAM" / "records" / "0.json"
+        old.parent.mkdir(parents=True)
+        old.write_text('{"digest": "x", "record": {"detections": []}}')
+        assert self.run(model, loader, tmp_path, "a")[0] == [0, 1, 2, 3]
+        assert self.run(model, loader, tmp_path, "a", method="other")[0] == [0, 1, 2, 3]
+        assert self.run(model, loader, tmp_path, "a", method="ODAM")[0] == []
+        assert {p.parent.name for p in (tmp_path / "out").glob("*/metrics.json")} == {
+            "ODAM",
+            "other",
+        }
+        assert old.is_file()
 
 
 def test_failed_images_are_counted(model, loader):

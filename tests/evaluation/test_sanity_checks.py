@@ -70,8 +70,7 @@ class TestStability:
     def test_noise_passes_of_the_method_itself(self):
         model = lamp_detector(logit_per_pixel=1.0)
         image = explained_lamp(model, torch.ones(4, 8), num_draws=1)
-        model.saliency_head.num_samples = 4
-        image.instances.num_matched = torch.tensor([3])
+        image.instances.num_matched, image.instances.num_samples = torch.tensor([[3], [4]])
         (values,) = stability(image)
         assert values["matched"] == 0.75 and np.isnan(values["correlation"])
 

@@ -11,7 +11,7 @@ from d2_saliency.structures import SaliencyMaps
 from d2_saliency.utils.files import OutputError, atomic_path, check_writable, write_json
 
 
-def make_instances(maps, image_size=(60, 80), num_matched=None):
+def make_instances(maps, image_size=(60, 80), num_matched=None, num_samples=20):
     """One detection per map, all with different boxes, scores, classes and regions."""
     n = len(maps)
     instances = Instances(image_size)
@@ -21,6 +21,7 @@ def make_instances(maps, image_size=(60, 80), num_matched=None):
     instances.pred_saliency = SaliencyMaps(maps, torch.arange(4.0 * n).view(n, 4) + 1, (30, 40))
     if num_matched is not None:
         instances.num_matched = torch.tensor(num_matched)
+        instances.num_samples = torch.full_like(instances.num_matched, num_samples)
     return instances
 
 
@@ -50,6 +51,7 @@ class TestMaps:
         assert torch.equal(loaded.scores, saved.scores)
         assert torch.equal(loaded.pred_classes, saved.pred_classes)
         assert loaded.num_matched.tolist() == [3, 0, 20, 7]
+        assert loaded.num_samples.tolist() == [20] * 4
         assert loaded.pred_saliency.image_size == (30, 40)
         assert torch.equal(loaded.pred_saliency.regions, saved.pred_saliency.regions)
         assert loaded.pred_saliency.explained.tolist() == [True, False, True, True]
@@ -76,6 +78,12 @@ class TestMaps:
         assert torch.allclose(
             loaded.pred_saliency.maps[0], saved.pred_saliency.maps[0], rtol=5e-4, atol=1e-6
         )
+
+    def test_files_of_before_do_not_say_how_many_noise_passes_there_were(self, tmp_path):
+        saved = make_instances([torch.rand(5, 3, 4)], num_matched=[3])
+        saved.remove("num_samples")
+        loaded = round_trip(tmp_path, saved)
+        assert loaded.num_matched.tolist() == [3] and not loaded.has("num_samples")
 
     def test_no_detections(self, tmp_path):
         loaded = round_trip(tmp_path, make_instances([]))

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from d2_saliency.results.class_names import class_name
-from d2_saliency.results.flags import detection_flags
+from d2_saliency.results.flags import detection_flags, noise_flags
 from d2_saliency.results.maps_file import load_maps
 from d2_saliency.results.run_info import run_info
 from d2_saliency.results.writer import ResultsWriter, finish_results
@@ -58,12 +58,18 @@ class TestFlags:
 
     def test_noise_passes(self):
         instances = make_instances([torch.ones(5, 1, 1)] * 4, num_matched=[20, 10, 9, 0])
-        assert detection_flags(instances, 20) == [
+        assert detection_flags(instances) == [
             [],
             [],
             ["found again in 9 of 20 noise passes"],
             ["never found again under noise: map of the clean image"],
         ]
+        instances.remove("num_samples")  # as in maps that were saved before it was a field
+        assert detection_flags(instances) == [[]] * 4
+
+    def test_passes_of_a_detection_that_was_not_explained(self):
+        instances = make_instances([torch.zeros(5, 0, 0)], num_matched=[-1], num_samples=-1)
+        assert noise_flags(instances) == detection_flags(instances) == [[]]
 
 
 def test_class_name():
@@ -253,37 +259,39 @@ class TestResume:
 
     def test_done_after_the_record(self, tmp_path, photo):
         writer = self.writer(tmp_path)
-        digest = writer.input_digest(photo)
+        digest = writer.records.input_digest(photo)
         assert not writer.is_done("x", digest)
         add(writer, digest=digest)
         again = self.writer(tmp_path)
-        assert again.is_done("x", again.input_digest(photo)) and not again.is_done("y", digest)
+        assert again.is_done("x", again.records.input_digest(photo)) and not again.is_done(
+            "y", digest
+        )
         assert [image["name"] for image in again.finish()["images"]] == ["x"]
 
-    @pytest.mark.parametrize("step", ["save_maps", "write_json"])
+    @pytest.mark.parametrize("step", ["writer.save_maps", "record_store.write_json"])
     def test_not_done_when_killed_between_steps(self, tmp_path, photo, monkeypatch, step):
         def killed(*args):
             raise KeyboardInterrupt
 
         writer = self.writer(tmp_path)
-        digest = writer.input_digest(photo)
+        digest = writer.records.input_digest(photo)
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(f"d2_saliency.results.writer.{step}", killed)
+            patch.setattr(f"d2_saliency.results.{step}", killed)
             add(writer, digest=digest)
         assert not writer.is_done("x", digest)
         assert writer.finish()["images"] == []
 
     def test_another_config_or_another_photo_is_not_done(self, tmp_path, photo):
         writer = self.writer(tmp_path)
-        add(writer, digest=writer.input_digest(photo))
+        add(writer, digest=writer.records.input_digest(photo))
         other = self.writer(tmp_path, method="GradCAM")
-        assert not other.is_done("x", other.input_digest(photo))
+        assert not other.is_done("x", other.records.input_digest(photo))
         photo.write_text("A photo")  # of the same size
-        assert not writer.is_done("x", writer.input_digest(photo))
+        assert not writer.is_done("x", writer.records.input_digest(photo))
 
     def test_failed_or_damaged_is_not_done(self, tmp_path, photo):
         writer = self.writer(tmp_path)
-        digest = writer.input_digest(photo)
+        digest = writer.records.input_digest(photo)
         writer.add_error("x", photo, "out of memory")
         assert not writer.is_done("x", digest)
         add(writer, digest=digest)
@@ -300,4 +308,4 @@ class TestResume:
 
     def test_missing_photo_has_a_digest_and_is_never_done(self, tmp_path):
         writer = self.writer(tmp_path)
-        assert not writer.is_done("x", writer.input_digest(tmp_path / "nope.jpg"))
+        assert not writer.is_done("x", writer.records.input_digest(tmp_path / "nope.jpg"))

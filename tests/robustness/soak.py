@@ -62,21 +62,19 @@ def measure(
     the last ones).
     """
     from d2_saliency.engine.explainer import DefaultExplainer
+    from d2_saliency.engine.methods import build_methods
     from d2_saliency.engine.run import explain_images
-    from d2_saliency.results.run_info import run_info
-    from d2_saliency.results.writer import ResultsWriter
     from tests.conftest import demo_cfg
 
     cfg = demo_cfg("faster_rcnn_planted")
     cfg.INPUT.MIN_SIZE_TEST = 0
     cfg.MODEL.SALIENCY_HEAD.NAME, cfg.MODEL.SALIENCY_HEAD.MAX_INSTANCES = method, max_instances
     explainer = DefaultExplainer(cfg)
-    head = explainer.model.saliency_head
-    writer = ResultsWriter(folder / "out", run_info("soak", "", method, 0))
+    methods = build_methods(cfg, [cfg], explainer.weights)
     paths = sorted(folder.glob("*.png"))
     for first in range(0, count, 50):
         start = time.process_time()
-        failed = explain_images(explainer, paths[first : first + 50], [(head, writer)])
+        failed = explain_images(explainer, paths[first : first + 50], methods, folder / "out")
         if failed:
             raise RuntimeError(f"{failed} images failed: see {folder / 'out' / 'errors.json'}")
         seconds = time.process_time() - start

@@ -19,8 +19,9 @@ from PIL import Image
 
 from d2_saliency import explainable
 from d2_saliency.engine import run as run_module
+from d2_saliency.engine.methods import Method
 from d2_saliency.engine.run import explain_images
-from d2_saliency.results import writer as results_module
+from d2_saliency.results import record_store
 from d2_saliency.results.run_info import run_info
 from d2_saliency.results.writer import ResultsWriter
 from d2_saliency.testing import ToyDetector
@@ -71,11 +72,11 @@ def folder_run(tmp_path, monkeypatch):
         explainer = ToyExplainer(log, before)
         head = explainer.model.saliency_head
         head.num_samples, head.score_thresh, head.max_instances = 3, 0.0, 1
-        return explain_images(explainer, paths, [(head, ResultsWriter(output, RUN))])
+        return explain_images(explainer, paths, [Method("ODSmoothGrad", head, RUN)], output)
 
     def done(output):
         writer = ResultsWriter(output, RUN)
-        return [p.stem for p in paths if writer.is_done(p.stem, writer.input_digest(p))]
+        return [p.stem for p in paths if writer.is_done(p.stem, writer.records.input_digest(p))]
 
     return SimpleNamespace(explain=explain, done=done, computed=lambda: log.read_text().split())
 
@@ -146,9 +147,8 @@ class TestKill:
             def stop(*args):
                 raise KeyboardInterrupt
 
-            patch.setattr(
-                results_module, "write_json", stop
-            )  # the maps of 10.png are written, its record is not
+            # The maps of 10.png are written, its record is not.
+            patch.setattr(record_store, "write_json", stop)
             with pytest.raises(KeyboardInterrupt):
                 folder_run.explain(output)
         assert folder_run.done(output) == [str(number) for number in range(11, 10 + NUM_IMAGES)]

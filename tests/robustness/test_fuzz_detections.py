@@ -16,10 +16,10 @@ from PIL import Image
 from torch import nn
 
 from d2_saliency import build_saliency_head, explainable
+from d2_saliency.engine.methods import Method
 from d2_saliency.engine.run import explain_images
 from d2_saliency.results.maps_file import load_maps
 from d2_saliency.results.run_info import run_info
-from d2_saliency.results.writer import ResultsWriter
 from tests.conftest import demo_cfg
 from tests.robustness.conftest import CASES, fuzz
 
@@ -107,10 +107,9 @@ def explain(explainer, tmp_path):
 
     def run(method):
         runs.append(method)
-        writer = ResultsWriter(
-            tmp_path / "out", run_info("explain", str(len(runs)), method, 0, num_samples=2)
-        )
-        explain_images(explainer, [path], [(explainer.heads[method], writer)])
+        description = run_info("explain", str(len(runs)), method, 0, num_samples=2)
+        methods = [Method(method, explainer.heads[method], description)]
+        explain_images(explainer, [path], methods, tmp_path / "out")
         files = (
             Path(tmp_path / "out" / f"{name}.json").read_text() for name in ("results", "errors")
         )

@@ -285,6 +285,6 @@ def test_damaged_records_and_maps(tmp_path, data):
     writer.add_error("x", "x.png", "an error")
     (path,) = (tmp_path / "out").rglob("x.json")
     path.write_bytes(record.encode("utf-8", "surrogatepass"))
-    assert not writer.is_done("x", writer.input_digest("x.png"))
+    assert not writer.is_done("x", writer.records.input_digest("x.png"))
     assert writer.finish(["x"])["images"] == []
     CASES["damaged records left out"] += 1

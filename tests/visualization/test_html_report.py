@@ -29,6 +29,7 @@ def make_instances(maps):
         maps, torch.tensor([[0, 0, 80, 60]] * len(maps)), (60, 80)
     )
     instances.num_matched = torch.full((len(maps),), 13)
+    instances.num_samples = torch.full((len(maps),), 20)
     return instances
 
 

@@ -88,15 +88,15 @@ class TestDrawPanel:
 
     def test_few_noise_passes_are_noted(self):
         instances = make_instances([torch.ones(5, 1, 1)] * 3, 300, 300)
-        instances.num_matched = torch.tensor([10, 9, 0])
-        image = np.full((300, 300, 3), 128, np.uint8)
-        inked = [
-            count(draw_panel(image, instances, i, num_samples=20)[330:], WARNING) for i in range(3)
-        ]
-        assert (
-            inked[0] == 0 < min(inked[1:])
-            and count(draw_panel(image, instances, 1)[330:], WARNING) == 0
+        instances.num_matched, instances.num_samples = (
+            torch.tensor([10, 9, 0]),
+            torch.tensor([20] * 3),
         )
+        image = np.full((300, 300, 3), 128, np.uint8)
+        inked = [count(draw_panel(image, instances, i)[330:], WARNING) for i in range(3)]
+        assert inked[0] == 0 < min(inked[1:])
+        instances.remove("num_samples")
+        assert count(draw_panel(image, instances, 1)[330:], WARNING) == 0
 
     def test_detection_without_maps(self):
         marked = [count(cell, WARNING) for cell in cells(draw(torch.zeros(5, 0, 0)))]

@@ -25,7 +25,7 @@ VALUES = (
 )  # of the two methods, for the second detection
 
 
-def detections(peaks, classes=(0, 1)):
+def detections(peaks, method, classes=(0, 1)):
     """Two detections; map k of the second is bright in the k-th fifth from the left."""
     instances = Instances((HEIGHT, WIDTH))
     instances.pred_boxes = Boxes(
@@ -38,7 +38,9 @@ def detections(peaks, classes=(0, 1)):
         maps[1, k, :, 32 * k : 32 * k + 32] = peaks
     maps[0, :4] = torch.rand(4, HEIGHT, WIDTH)  # the last one is a zero map
     instances.pred_saliency = SaliencyMaps.full_image(maps, (HEIGHT, WIDTH))
-    instances.num_matched = torch.tensor([20, 13])
+    if method == "ODSmoothGrad":
+        instances.num_matched = torch.tensor([20, 13])
+        instances.num_samples = torch.tensor([20, 20])
     return instances
 
 
@@ -56,10 +58,10 @@ def folder(tmp_path_factory):
     ]
     for peak, values, writer in zip((1.0, 3.0), VALUES, writers):
         metrics = [{}, dict(zip(BETTER, values))]
-        writer.add_image(
-            "a", "d", f"photos/{EVIL}.jpg", image, detections(peak), names, 1.5, metrics=metrics
-        )
-        writer.add_image("b", "d", "photos/b.jpg", image, detections(peak, (2, 2)), names, 1.5)
+        found = detections(peak, writer.method)
+        writer.add_image("a", "d", f"photos/{EVIL}.jpg", image, found, names, 1.5, metrics=metrics)
+        found = detections(peak, writer.method, (2, 2))
+        writer.add_image("b", "d", "photos/b.jpg", image, found, names, 1.5)
     writers[1].add_error("c", f"{EVIL}.png", EVIL)
     finish_results(writers)
     write_report(tmp_path)

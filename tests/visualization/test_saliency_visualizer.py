@@ -94,11 +94,9 @@ class TestSaliencyVisualizer:
 
     def test_few_noise_passes_are_noted(self):
         instances = make_instances(torch.ones(1, 5, 2, 2), self.SIZE)
-        instances.num_matched = torch.tensor([9])
+        instances.num_matched, instances.num_samples = torch.tensor([9]), torch.tensor([20])
         image = np.full((*self.SIZE, 3), 128, np.uint8)
-        picture = SaliencyVisualizer(image, Metadata(name="x")).draw_saliency(
-            instances, 0, num_samples=20
-        )
+        picture = SaliencyVisualizer(image, Metadata(name="x")).draw_saliency(instances, 0)
         (text,) = [text.get_text() for text in picture.ax.texts]
         assert text == "class 0 97%: class\nfound again in 9 of 20 noise passes"
 

@@ -17,9 +17,8 @@ from PIL import Image
 
 import d2_saliency.data  # noqa: F401  # registers the scenes
 from d2_saliency.engine.explainer import DefaultExplainer
+from d2_saliency.engine.methods import build_methods, method_cfgs
 from d2_saliency.engine.run import explain_images
-from d2_saliency.results.run_info import run_info
-from d2_saliency.results.writer import ResultsWriter
 
 from .detector import Bench, Stopwatch
 
@@ -57,11 +56,11 @@ def overhead(
             )
             paths.append(Path(folder) / f"{i}.jpg")
             Image.fromarray(noise).resize((width, height)).save(paths[-1])
-        writer = ResultsWriter(Path(folder) / "out", run_info("benchmark", "", method, 0))
+        cfgs = method_cfgs(cfg, [method])
+        (built,) = build_methods(cfg, cfgs, "", command="benchmark")
+        built.head = explainer.model.saliency_head  # for ``max_instances``
         with whole.running():
-            explain_images(
-                explainer, paths, [(explainer.model.saliency_head, writer)], num_panels=num_panels
-            )
+            explain_images(explainer, paths, [built], Path(folder) / "out", num_panels=num_panels)
         for path in paths:
             image = explainer.preprocess(np.asarray(Image.open(path)))
             with stock.running():

@@ -8,11 +8,12 @@ from detectron2.modeling.roi_heads import Res5ROIHeads
 
 from ...structures import OUTPUTS, SaliencyMaps
 from ..detector import Detector
+from ..fields import Fields
 from ..forward_pass import ForwardPass
 from ..layers import recorded_output
 from ..targets import differentiable_targets
 from .build import SALIENCY_HEAD_REGISTRY
-from .head import Fields, SaliencyHead
+from .head import SaliencyHead
 
 
 @SALIENCY_HEAD_REGISTRY.register()

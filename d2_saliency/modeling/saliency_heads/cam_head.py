@@ -16,9 +16,10 @@ from ...keys import check_values
 from ...structures import SaliencyMaps
 from ..detector import Detector
 from ..feature_windows import FeatureWindow, joined_windows, region_mask, stride, widened
+from ..fields import Fields
 from ..forward_pass import ForwardPass
 from ..layers import layer_names, layer_output, recorded_output
-from .head import Fields, SaliencyHead
+from .head import SaliencyHead
 
 DetectionWindows = Iterable[List[FeatureWindow]]
 """For each detection, the windows of its gradients."""

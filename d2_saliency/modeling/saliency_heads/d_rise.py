@@ -18,6 +18,7 @@ from ...structures import SaliencyMaps
 from ..baselines import baseline_image
 from ..batching import FORWARD_BATCH, reproducible_batch_size, run_in_batches
 from ..detector import Detector
+from ..fields import Fields
 from ..forward_pass import ForwardPass
 from ..mask_sums import MaskSums, mean_map, reliability, slope_map
 from ..masks import alternating_grids, grid_masks
@@ -25,7 +26,7 @@ from ..optimize import half_precision
 from ..raw_outputs import RawOutputs, output_weights
 from ..targets import target_objects
 from .build import SALIENCY_HEAD_REGISTRY
-from .head import Fields, SaliencyHead
+from .head import SaliencyHead
 
 logger = logging.getLogger(__name__)
 

@@ -7,10 +7,11 @@ from torch import Tensor
 
 from ...structures import OUTPUTS, SaliencyMaps
 from ..detector import Detector
+from ..fields import Fields
 from ..forward_pass import ForwardPass
 from ..sparse_backward import skipping_zeros
 from .build import SALIENCY_HEAD_REGISTRY
-from .head import Fields, SaliencyHead
+from .head import SaliencyHead
 
 
 def gradient_map(gradient: Tensor) -> Tensor:

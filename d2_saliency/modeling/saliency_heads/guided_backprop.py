@@ -10,11 +10,11 @@ from torch.overrides import TorchFunctionMode
 
 from ...structures import SaliencyMaps
 from ..detector import Detector
+from ..fields import Fields
 from ..forward_pass import ForwardPass
 from .build import SALIENCY_HEAD_REGISTRY
 from .grad_cam import GradCAM
 from .gradient import Gradient
-from .head import Fields
 
 
 class _GuidedReLU(torch.autograd.Function):

@@ -3,7 +3,7 @@
 import copy
 import logging
 from abc import abstractmethod
-from typing import Dict, Tuple, TypedDict
+from typing import Dict, Tuple
 
 import torch
 from detectron2.config import configurable
@@ -13,32 +13,11 @@ from torch import Tensor, nn
 from ...keys import check_values
 from ...structures import MASK_OUTPUTS, SaliencyMaps
 from ..detector import Detector
+from ..fields import Fields
 from ..folding import folded
 from ..forward_pass import ForwardPass
 
 logger = logging.getLogger(__name__)
-
-
-class Fields(TypedDict, total=False):
-    """
-    The fields that a method adds to N detections.
-
-    Attributes:
-        pred_saliency: the five maps; every method has them.
-        pred_mask_saliency: the map of the mask, where MASK_OUTPUT asks for it.
-        num_matched: (N,), noise passes in which the detection was found again.
-        num_masks: (N,), masks that a map was made from.
-        num_overflowed: (N, 5), cells of a map that were not finite; absent where all are.
-        rounded_score: (N,), 1 where a score rounds to 1 and only scores are known; absent where
-            none does.
-    """
-
-    pred_saliency: SaliencyMaps
-    pred_mask_saliency: SaliencyMaps
-    num_matched: Tensor
-    num_masks: Tensor
-    num_overflowed: Tensor
-    rounded_score: Tensor
 
 
 class SaliencyHead(nn.Module):
@@ -51,6 +30,9 @@ class SaliencyHead(nn.Module):
 
     black_box = False
     """Whether the method needs nothing but the detector's outputs."""
+
+    num_samples = 0
+    """Noise passes of the method."""
 
     @configurable
     def __init__(

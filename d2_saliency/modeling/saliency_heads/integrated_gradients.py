@@ -11,10 +11,11 @@ from ...structures import OUTPUTS, SaliencyMaps
 from ..baselines import baseline_image
 from ..batching import reproducible_batch_size, run_in_batches
 from ..detector import Detector
+from ..fields import Fields
 from ..forward_pass import ForwardPass
 from ..sparse_backward import skipping_zeros
 from .build import SALIENCY_HEAD_REGISTRY, black_box_methods
-from .head import Fields, SaliencyHead
+from .head import SaliencyHead
 
 
 @SALIENCY_HEAD_REGISTRY.register()

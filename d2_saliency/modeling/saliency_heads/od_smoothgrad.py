@@ -1,6 +1,6 @@
 """ODSmoothGrad."""
 
-from typing import Dict, Iterable, Optional, Tuple
+from typing import Dict, Iterable, Optional, Sequence, Tuple
 
 import torch
 from detectron2.structures import Instances
@@ -8,13 +8,13 @@ from torch import Tensor
 
 from ...structures import OUTPUTS, SaliencyMaps
 from ..detector import Detector
+from ..fields import Fields
 from ..forward_pass import ForwardPass
 from ..image_windows import ImageWindow, energy_window
 from ..matching import match_instances
-from ..noise import NoiseMixin, NoisePasses, gaussian_noise
+from ..noise import NoiseMixin, NoisePasses, gaussian_noise, match_counts
 from .build import SALIENCY_HEAD_REGISTRY
 from .gradient import Gradient, gradient_map
-from .head import Fields
 
 
 @SALIENCY_HEAD_REGISTRY.register()
@@ -32,7 +32,8 @@ class ODSmoothGrad(NoiseMixin, Gradient):
 
     Note:
         What the paper leaves open: s = sigma * (max x - min x); the reference is the clean image;
-        the mean is over the matched passes, whose number is the field ``num_matched`` (0..n, long).
+        the mean is over the matched passes, whose number is the field ``num_matched`` (0..n, long)
+        beside ``num_samples`` (n, long).
         A detection that no noise pass finds again has ``num_matched`` 0 and the map of
         :class:`Gradient`.
 
@@ -46,12 +47,13 @@ class ODSmoothGrad(NoiseMixin, Gradient):
         detector: Detector,
         batched_input: Dict,
         clean: ForwardPass,
-        noise: Optional[Iterable[Tensor]] = None,
+        noise: Optional[Sequence[Tensor]] = None,
     ) -> Fields:
         """
+        Explain as :meth:`SaliencyHead.explain` says.
+
         Args:
             noise: n tensors of the image's shape to add to it, in place of :func:`gaussian_noise`.
-            others: see :meth:`SaliencyHead.explain`.
         """
         detector = self.runner(detector, batched_input)
         reference, image = clean.instances[0], batched_input["image"]
@@ -64,7 +66,7 @@ class ODSmoothGrad(NoiseMixin, Gradient):
                 maps[lost] = self._noise_free(detector, batched_input, clean.select(0, lost))
         return {
             "pred_saliency": SaliencyMaps.full_image(maps, image.shape[-2:]),
-            "num_matched": num_matched,
+            **match_counts(num_matched, self.num_samples if noise is None else len(noise)),
         }
 
     def _mean_maps(

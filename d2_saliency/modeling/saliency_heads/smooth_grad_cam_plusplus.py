@@ -10,12 +10,12 @@ from torch import Tensor
 from ...keys import check_values
 from ..detector import Detector
 from ..feature_windows import FeatureWindow, joined_windows
+from ..fields import Fields
 from ..forward_pass import ForwardPass
 from ..layers import layer_output
-from ..noise import NoiseMixin, NoisePasses
+from ..noise import NoiseMixin, NoisePasses, match_counts
 from .build import SALIENCY_HEAD_REGISTRY
 from .cam_head import CAMHead, DetectionWindows, Evidence, level_windows
-from .head import Fields
 
 
 @SALIENCY_HEAD_REGISTRY.register()
@@ -29,8 +29,8 @@ class SmoothGradCAMPlusPlus(NoiseMixin, CAMHead):
         L    = ReLU(sum_k w_k A^k)
 
     A is of the clean image. Detections are found again under noise as in :class:`ODSmoothGrad`; the
-    means are over the matched passes, whose number is the field ``num_matched``. Without noise (n =
-    0) it is Grad-CAM++.
+    means are over the matched passes, whose number is the field ``num_matched`` beside
+    ``num_samples``. Without noise (n = 0) it is Grad-CAM++.
 
     Note:
         Eq. (7) of the paper prints D1 in the numerator where its own Eq. (5) gives D2; NUMERATOR
@@ -89,7 +89,10 @@ class SmoothGradCAMPlusPlus(NoiseMixin, CAMHead):
         means = (
             [p._replace(gradient=p.gradient / n) for p in parts] for parts, n in zip(sums, counts)
         )
-        return features, means, {"num_matched": num_matched} if self.num_samples else {}
+        counted: Fields = {}
+        if self.num_samples:
+            counted = match_counts(num_matched, self.num_samples)
+        return features, means, counted
 
     def _noisy_windows(
         self, detector: Detector, passes: NoisePasses

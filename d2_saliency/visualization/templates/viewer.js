@@ -106,7 +106,7 @@ function showMethods(records) {
   for (const [name, record] of Object.entries(records)) {
     const parent = byId("per-method"), run = report.runs[name];
     element("h3", name, parent);
-    if (record.num_samples && record.num_matched !== null) {
+    if (record.num_samples > 0 && record.num_matched !== null) {
       const meter = element("meter", null, parent);
       Object.assign(meter, {min: 0, max: record.num_samples, low: record.num_samples / 2, optimum: record.num_samples, value: record.num_matched});
       meter.setAttribute("aria-label", "noise stability");

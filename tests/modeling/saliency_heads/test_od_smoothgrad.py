@@ -37,6 +37,7 @@ class TestAgainstPlainLoops:
         for i in range(2):
             expected = naive.od_smoothgrad(stock, image, i, noise)
             assert ours["num_matched"][i] == expected["num_matched"] > 0
+            assert ours["num_samples"][i] == len(noise)
             for k in range(5):
                 error = (ours["pred_saliency"].maps[i][k] - expected["maps"][k]).abs().max()
                 assert error <= 1e-3 * expected["maps"][k].max()
@@ -106,7 +107,7 @@ def test_a_detection_never_found_again_has_the_map_of_the_clean_image(fragile):
     model.saliency_head.score_thresh = 0.0
     with torch.no_grad():
         found = model([{"image": image}])[0]["instances"]
-    assert found.num_matched.tolist() == [0, 0, 0]
+    assert found.num_matched.tolist() == [0, 0, 0] and found.num_samples.tolist() == [20] * 3
     c = int(found.pred_classes[0])
     expected = fragile.box_weights[c].abs().amax(1).detach()
     torch.testing.assert_close(found.pred_saliency.maps[0][1:], expected, rtol=1e-4, atol=0)
@@ -165,7 +166,8 @@ def test_index_matching_follows_the_proposal(stock_detector, demo_image):
     head.num_samples, head.max_instances, head.match = 3, 2, "index"
     with torch.no_grad():
         found = model([demo_image(1)])[0]["instances"]
-    assert found.num_matched[found.pred_saliency.explained].tolist() == [3, 3]
+    explained = found.pred_saliency.explained
+    assert found.num_matched[explained].tolist() == found.num_samples[explained].tolist() == [3, 3]
 
 
 def test_index_matching_needs_provenance():

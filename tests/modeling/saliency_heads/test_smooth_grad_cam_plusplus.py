@@ -87,7 +87,7 @@ def test_moments_are_means_over_noisy_images():
         windows = list(windows)
     noise = list(gaussian_noise(image, 5, 0.2, head.seed))
     for i, c in enumerate(clean.instances[0].pred_classes.tolist()):
-        assert fields["num_matched"][i] == 5
+        assert fields["num_matched"][i] == fields["num_samples"][i] == 5
         w = toy.class_weights[c].detach()
         p = torch.stack([(w * (image + n)).sum().sigmoid() for n in noise])
         (part,) = windows[i]
