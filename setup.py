@@ -44,6 +44,7 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["d2_saliency", "d2_saliency.*"]),
     package_data={"": ["*.html", "*.css", "*.js", "templates/*"]},
+    entry_points={"console_scripts": ["d2-saliency = d2_saliency.cli.main:main"]},
     python_requires=">=3.10",
     install_requires=[
         "torch>=2.1",
@@ -60,7 +61,7 @@ setup(
         "safetensors>=0.4",
     ],
     extras_require={
-        # demo/app.py
+        # d2-saliency app
         "web": ["gradio>=6.0"],
         # other libraries that the benchmarks and tests/peers compare with; grad-cam before 1.5.7
         # brings another OpenCV

@@ -1,7 +1,4 @@
-"""
-What every command line tool of d2_saliency sets up, of the arguments that tools/arguments.py
-describes.
-"""
+"""Sets up terminal and config of a command, from the arguments of :mod:`d2_saliency.cli`."""
 
 import argparse
 import logging
@@ -45,7 +42,7 @@ def setup_terminal() -> None:
 
 def setup_cfg(args: argparse.Namespace) -> Tuple[object, CfgNode, str]:
     """
-    The config that the arguments of ``add_explainer_arguments`` (tools/arguments.py) describe.
+    The config that the arguments of ``add_explainer_arguments`` (cli/arguments.py) describe.
 
     Returns:
         (cfg, saliency_cfg, config_file): for YAML, cfg and saliency_cfg are one CfgNode; for a lazy

@@ -12,6 +12,7 @@ from detectron2.data import transforms as T
 from detectron2.structures import Boxes, Instances
 from torch import nn
 
+from .. import data  # noqa: F401  # registers the data sets of the bundled detectors
 from ..checkpoint.weights import find_weights, load_weights
 from ..config import add_saliency_config
 from ..modeling import build_explainable, explainable

@@ -1,4 +1,4 @@
-"""tools/explain_net.py --metrics: what each map is worth, in the report."""
+"""d2-saliency explain --metrics: what each map is worth, in the report."""
 
 import numpy as np
 import pytest

@@ -1,7 +1,7 @@
 """
-Arguments that the tools share.
+Arguments that the commands share.
 
-Imports neither torch nor d2_saliency, so that --help and mistyped commands are answered at once.
+Imports no torch, so that --help and mistyped commands are answered at once.
 """
 
 import argparse
@@ -9,16 +9,18 @@ import math
 import re
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-HEADS = ROOT / "d2_saliency" / "modeling" / "saliency_heads"
+from ..utils.bundled import bundled
+
+HEADS = Path(__file__).resolve().parents[1] / "modeling" / "saliency_heads"
 REGISTERED = re.compile(r"^@SALIENCY_HEAD_REGISTRY\.register\(\)\nclass (\w+)", re.MULTILINE)
 METHODS = sorted(
     name for file in HEADS.glob("*.py") for name in REGISTERED.findall(file.read_text())
 )
 """Read from the sources, as importing them imports torch."""
 
-# What the package says, too; tests/tools/test_arguments.py compares.
+# What the package says, too; tests/cli/test_arguments.py compares.
 CLASS_TARGETS = ("score", "logit", "contrast")
+REFERENCES = ("TrueCause", "InvertedCause", "Random")
 OUTPUTS = ("class", "x_min", "y_min", "x_max", "y_max")
 DEFAULTS = {
     "NAME": "ODSmoothGrad",
@@ -29,26 +31,26 @@ DEFAULTS = {
 }
 """Of ``MODEL.SALIENCY_HEAD``."""
 
+DEMO_CONFIG = bundled("configs/demo/faster_rcnn_planted.yaml")
+DEMO_IMAGES = bundled("demo/images")
 
-def add_explainer_arguments(
-    parser: argparse.ArgumentParser, default_config: str, several_methods: bool = False
-) -> None:
+
+def add_explainer_arguments(parser: argparse.ArgumentParser, several_methods: bool = False) -> None:
     """
     Arguments that say which detector explains its detections how.
 
     Args:
         parser: to add them to.
-        default_config: path of the bundled detector's config.
         several_methods: take more than one --method; :func:`method_cfgs` has a config for each.
     """
     parser.add_argument(
         "--config-file",
         metavar="FILE",
-        default=default_config,
+        default=str(DEMO_CONFIG),
         help="Detectron2 config of the detector, stock or with our keys: a .yaml or lazy .py file, "
         "or a model-zoo "
         "name, e.g. COCO-Detection/retinanet_R_101_FPN_3x.yaml, which brings its trained weights "
-        f"(default: the bundled {Path(default_config).name})",
+        f"(default: the bundled {DEMO_CONFIG.name})",
     )
     parser.add_argument(
         "--method",
@@ -133,6 +135,18 @@ _score.__name__, natural.__name__ = (
     "number",
     "whole number >= 0",
 )  # argparse: "invalid number value: 'x'"
+
+
+def add_data_set_arguments(parser: argparse.ArgumentParser) -> None:
+    """How much of a data set is judged, and by which processes."""
+    parser.add_argument(
+        "--num-images",
+        type=int,
+        default=0,
+        metavar="N",
+        help="judge the first N images only, e.g. 100 (default: all)",
+    )
+    add_launch_arguments(parser)
 
 
 def add_launch_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,5 +1,5 @@
 """
-What demo/app.py does for one visitor: their image, what was found in it, and its maps. Nothing here
+What the web app does for one visitor: their image, what was found in it, and its maps. Nothing here
 is shared.
 """
 
@@ -16,12 +16,13 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.structures import Instances
 from PIL import Image, UnidentifiedImageError
 
-from d2_saliency import add_saliency_config, build_saliency_head
-from d2_saliency.engine.explainer import DefaultExplainer
-from d2_saliency.results.run_info import config_text, run_info
-from d2_saliency.results.writer import ResultsWriter, finish_results
-from d2_saliency.utils.image_io import ImageError, read_image
-from d2_saliency.visualization import save_panels, write_report
+from ..config import add_saliency_config
+from ..engine.explainer import DefaultExplainer
+from ..modeling import build_saliency_head
+from ..results.run_info import config_text, run_info
+from ..results.writer import ResultsWriter, finish_results
+from ..utils.image_io import ImageError, read_image
+from ..visualization import save_panels, write_report
 
 MAX_BYTES = 20 * 2**20  # of an uploaded file
 MAX_PIXELS = 40_000_000
@@ -38,7 +39,7 @@ class Detector:
     def __init__(self, config_file: Path):
         self.config_file = config_file
         self.lock = threading.Lock()
-        self._explainer = None
+        self._explainer: Optional[DefaultExplainer] = None
 
     @property
     def explainer(self) -> DefaultExplainer:
@@ -199,7 +200,7 @@ def explain_box(
 
 def write_bundle(detectors: Dict[str, Detector], session: Session, folder: Path) -> Path:
     """
-    Everything that was explained in the visitor's image, as tools/explain_net.py writes it, one
+    Everything that was explained in the visitor's image, as "d2-saliency explain" writes it, one
     folder a detector.
 
     Returns:
@@ -215,7 +216,7 @@ def write_bundle(detectors: Dict[str, Detector], session: Session, folder: Path)
         num_samples = getattr(head, "num_samples", None)
         weights = detector.explainer.weights
         run = run_info(
-            "demo/app.py",
+            "d2-saliency app",
             config_text(cfg, cfg),
             method,
             head.seed,

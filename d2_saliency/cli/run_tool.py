@@ -1,26 +1,26 @@
 """
-How the tools end: with an exit status, and after an error with one line that says what to do.
+Ends a command with an exit status, and after an error with one line that says what to do.
 
-Imports neither torch nor d2_saliency, so that a tool that is stopped while these are loaded says
-so, too.
+Imports no torch, so that a command that is stopped while torch is loaded says so, too.
 """
 
 import sys
 from typing import Callable
 
 
-def run_tool(name: str, run: Callable[[], int]) -> int:
+def run_tool(name: str, run: Callable[[], int], resumes: bool = True) -> int:
     """
     Args:
         name: of the tool; its messages begin with it.
         run: the tool's work, imports included. Returns the exit status.
+        resumes: the same command goes on where it was stopped.
 
     Returns:
         int: what ``run`` returns; 2 after an error of the command; 130 after Ctrl-C.
     """
     try:
-        from d2_saliency.engine.defaults import setup_terminal
-        from d2_saliency.utils.files import OutputError
+        from ..engine.defaults import setup_terminal
+        from ..utils.files import OutputError
 
         setup_terminal()
         try:
@@ -29,5 +29,6 @@ def run_tool(name: str, run: Callable[[], int]) -> int:
             print(f"{name}: {' '.join(str(e).split())}", file=sys.stderr)
             return 2
     except KeyboardInterrupt:
-        print(f"{name}: stopped; give the same command again to go on from here.", file=sys.stderr)
+        go_on = "; give the same command again to go on from here" if resumes else ""
+        print(f"{name}: stopped{go_on}.", file=sys.stderr)
         return 130
