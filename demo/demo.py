@@ -12,7 +12,12 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from d2_saliency.cli.arguments import DEMO_IMAGES, OUTPUTS, add_explainer_arguments
+from d2_saliency.cli.arguments import (
+    DEMO_IMAGES,
+    OUTPUTS,
+    add_explainer_arguments,
+)
+from d2_saliency.cli.list_methods import list_methods
 from d2_saliency.cli.run_tool import run_tool
 
 # What needs torch is imported in run, after the arguments are parsed.
@@ -57,18 +62,21 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> int:
-    return run_tool("demo", partial(run, parse_args()), resumes=False)
+    args = parse_args()
+    work = list_methods if args.list_methods else run
+    return run_tool("demo", partial(work, args), resumes=False)
 
 
 def run(args: argparse.Namespace) -> int:
     """Returns the exit status: 1 if an image failed."""
     from predictor import check_window, open_video, run_images, run_video
 
-    from d2_saliency.engine.defaults import setup_cfg
+    from d2_saliency.engine.defaults import setup_cfg, setup_terminal
     from d2_saliency.engine.explainer import DefaultExplainer
     from d2_saliency.utils.files import check_writable
     from d2_saliency.utils.image_files import list_images
 
+    setup_terminal()
     is_video = args.webcam or args.video_input
     video = open_video(0 if args.webcam else args.video_input) if is_video else None
     paths = [] if is_video else list_images(args.input)

@@ -10,6 +10,7 @@ from functools import partial
 
 from d2_saliency.cli import evaluate, explain
 from d2_saliency.cli.arguments import add_data_set_arguments
+from d2_saliency.cli.list_methods import list_methods
 from d2_saliency.cli.run_tool import run_tool
 
 EXAMPLES = """
@@ -38,7 +39,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_args()
-    return run_tool("explain_net", partial((evaluate if args.eval_only else explain).run, args))
+    work = (evaluate if args.eval_only else explain).run
+    return run_tool("explain_net", partial(list_methods if args.list_methods else work, args))
 
 
 if __name__ == "__main__":

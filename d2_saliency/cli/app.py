@@ -39,6 +39,8 @@ def run(args: argparse.Namespace) -> int:
     except ImportError:
         raise ValueError("The web app needs gradio: pip install 'gradio>=6'") from None
     from ..app.page import serve
+    from ..engine.defaults import setup_terminal
 
+    setup_terminal()
     serve(args.host, args.port)
     return 0

@@ -6,21 +6,12 @@ Imports no torch, so that --help and mistyped commands are answered at once.
 
 import argparse
 import math
-import re
-from pathlib import Path
 
+from ..methods import METHODS
 from ..utils.bundled import bundled
-
-HEADS = Path(__file__).resolve().parents[1] / "modeling" / "saliency_heads"
-REGISTERED = re.compile(r"^@SALIENCY_HEAD_REGISTRY\.register\(\)\nclass (\w+)", re.MULTILINE)
-METHODS = sorted(
-    name for file in HEADS.glob("*.py") for name in REGISTERED.findall(file.read_text())
-)
-"""Read from the sources, as importing them imports torch."""
 
 # What the package says, too; tests/cli/test_arguments.py compares.
 CLASS_TARGETS = ("score", "logit", "contrast")
-REFERENCES = ("TrueCause", "InvertedCause", "Random")
 OUTPUTS = ("class", "x_min", "y_min", "x_max", "y_max")
 DEFAULTS = {
     "NAME": "ODSmoothGrad",
@@ -37,75 +28,42 @@ DEMO_IMAGES = bundled("demo/images")
 
 def add_explainer_arguments(parser: argparse.ArgumentParser, several_methods: bool = False) -> None:
     """
-    Arguments that say which detector explains its detections how.
+    Arguments that say which detector explains its detections how; ``engine.defaults.setup_cfg``
+    makes a config of them.
 
     Args:
         parser: to add them to.
-        several_methods: take more than one --method; :func:`method_cfgs` has a config for each.
+        several_methods: take more than one --method; ``engine.defaults.method_cfgs`` has a config
+            for each.
     """
-    parser.add_argument(
+    _add_detector_arguments(parser.add_argument_group("detector"))
+    _add_method_arguments(parser.add_argument_group("method"), several_methods)
+
+
+def _add_detector_arguments(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--config-file",
         metavar="FILE",
         default=str(DEMO_CONFIG),
         help="Detectron2 config of the detector, stock or with our keys: a .yaml or lazy .py file, "
-        "or a model-zoo "
-        "name, e.g. COCO-Detection/retinanet_R_101_FPN_3x.yaml, which brings its trained weights "
-        f"(default: the bundled {DEMO_CONFIG.name})",
+        "or a model-zoo name, e.g. COCO-Detection/retinanet_R_101_FPN_3x.yaml, which brings its "
+        f"trained weights (default: the bundled {DEMO_CONFIG.name})",
     )
-    parser.add_argument(
-        "--method",
-        nargs="+" if several_methods else 1,
-        metavar="NAME",
-        help=f"saliency method, one of {', '.join(METHODS)}; e.g. Gradient"
-        f"{', or ODAM Gradient for the same detections with both' if several_methods else ''} "
-        f"(default: the config's, {DEFAULTS['NAME']})",
-    )
-    parser.add_argument(
-        "--class-target",
-        choices=CLASS_TARGETS,
-        help="what the class map explains: the output score, the logit before it, or the contrast "
-        "of the class's logit "
-        "to the other classes, e.g. contrast to see why it is this class and no other "
-        f"(default: the config's, {DEFAULTS['CLASS_TARGET']})",
-    )
-    parser.add_argument(
-        "--score-thresh",
-        type=_score,
-        metavar="P",
-        help="explain detections with a score above P, e.g. 0.7; the detector itself drops those "
-        "below the config's "
-        f"SCORE_THRESH_TEST (default: the config's, {DEFAULTS['SCORE_THRESH']})",
-    )
-    parser.add_argument(
-        "--max-instances",
-        type=natural,
-        metavar="N",
-        help="explain at most N detections of an image, best scores first, e.g. 5; 0: all "
-        f"(default: the config's, {DEFAULTS['MAX_INSTANCES']})",
-    )
-    parser.add_argument(
-        "--seed",
-        type=natural,
-        metavar="S",
-        help="of the noise: the same seed gives the same maps, e.g. 1 (default: the config's, "
-        f"{DEFAULTS['SEED']})",
-    )
-    parser.add_argument(
+    group.add_argument(
         "--trust-config",
         action="store_true",
         help="allow a config to run code: needed for lazy .py configs and for YAML with Python "
-        "tags from outside "
-        "Detectron2's model zoo, e.g. --config-file my_config.py --trust-config. Only for files "
-        "you trust",
+        "tags from outside Detectron2's model zoo, e.g. --config-file my_config.py --trust-config. "
+        "Only for files you trust",
     )
-    parser.add_argument(
+    group.add_argument(
         "--trust-weights",
         action="store_true",
         help="allow weights to run code: needed for checkpoints that hold more than tensors, "
-        "arrays and plain "
-        "containers, e.g. --opts MODEL.WEIGHTS old.pth --trust-weights. Only for files you trust",
+        "arrays and plain containers, e.g. --opts MODEL.WEIGHTS old.pth --trust-weights. Only for "
+        "files you trust",
     )
-    parser.add_argument(
+    group.add_argument(
         "--opts",
         nargs=argparse.REMAINDER,
         default=[],
@@ -113,6 +71,51 @@ def add_explainer_arguments(parser: argparse.ArgumentParser, several_methods: bo
         help="override config keys, at the end of the command, e.g. --opts MODEL.WEIGHTS model.pth "
         "MODEL.SALIENCY_HEAD.SMOOTHGRAD.NUM_SAMPLES 50; keys of a lazy config as key=value, "
         "e.g. --opts train.init_checkpoint=model.pth",
+    )
+
+
+def _add_method_arguments(group: argparse._ArgumentGroup, several_methods: bool) -> None:
+    group.add_argument(
+        "--method",
+        nargs="+" if several_methods else 1,
+        metavar="NAME",
+        help=f"saliency method, one of {', '.join(METHODS)}; e.g. Gradient"
+        f"{', or ODAM Gradient for the same detections with both' if several_methods else ''} "
+        f"(default: the config's, {DEFAULTS['NAME']})",
+    )
+    group.add_argument(
+        "--list-methods",
+        action="store_true",
+        help="say what each method does, and nothing else, e.g. d2-saliency explain --list-methods",
+    )
+    group.add_argument(
+        "--class-target",
+        choices=CLASS_TARGETS,
+        help="what the class map explains: the output score, the logit before it, or the contrast "
+        "of the class's logit to the other classes, e.g. contrast to see why it is this class and "
+        f"no other (default: the config's, {DEFAULTS['CLASS_TARGET']})",
+    )
+    group.add_argument(
+        "--score-thresh",
+        type=_score,
+        metavar="P",
+        help="explain detections with a score above P, e.g. 0.7; the detector itself drops those "
+        "below the config's SCORE_THRESH_TEST "
+        f"(default: the config's, {DEFAULTS['SCORE_THRESH']})",
+    )
+    group.add_argument(
+        "--max-instances",
+        type=natural,
+        metavar="N",
+        help="explain at most N detections of an image, best scores first, e.g. 5; 0: all "
+        f"(default: the config's, {DEFAULTS['MAX_INSTANCES']})",
+    )
+    group.add_argument(
+        "--seed",
+        type=natural,
+        metavar="S",
+        help="of the noise: the same seed gives the same maps, e.g. 1 (default: the config's, "
+        f"{DEFAULTS['SEED']})",
     )
 
 
@@ -131,10 +134,8 @@ def natural(text: str) -> int:
     return value
 
 
-_score.__name__, natural.__name__ = (
-    "number",
-    "whole number >= 0",
-)  # argparse: "invalid number value: 'x'"
+# argparse says "invalid number value: 'x'"
+_score.__name__, natural.__name__ = "number", "whole number >= 0"
 
 
 def add_data_set_arguments(parser: argparse.ArgumentParser) -> None:
@@ -151,28 +152,29 @@ def add_data_set_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_launch_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of every Detectron2 tool that say where it runs."""
-    parser.add_argument(
+    group = parser.add_argument_group("processes")
+    group.add_argument(
         "--num-gpus",
         type=int,
         default=1,
         metavar="N",
         help="GPUs on each machine, e.g. 8 (default: 1)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--num-machines",
         type=int,
         default=1,
         metavar="N",
         help="machines in total, e.g. 2 (default: 1)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--machine-rank",
         type=int,
         default=0,
         metavar="R",
         help="number of this machine, from 0, e.g. 1",
     )
-    parser.add_argument(
+    group.add_argument(
         "--dist-url",
         default="auto",
         metavar="URL",

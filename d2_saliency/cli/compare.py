@@ -9,12 +9,8 @@ added later is the only one that is computed.
 
 import argparse
 
-from .arguments import (
-    CLASS_TARGETS,
-    REFERENCES,
-    add_data_set_arguments,
-    add_explainer_arguments,
-)
+from ..methods import REFERENCES
+from .arguments import CLASS_TARGETS, add_data_set_arguments, add_explainer_arguments
 
 SUMMARY = "compare methods on the same detections of a data set"
 RESUMES = True

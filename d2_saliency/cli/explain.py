@@ -109,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
 
 def explain(args: argparse.Namespace) -> int:
     """Run what the arguments ask for. Returns the exit status: 1 if an image failed."""
-    from ..engine.defaults import method_cfgs, setup_cfg
+    from ..engine.defaults import method_cfgs, setup_cfg, setup_terminal
     from ..engine.explainer import DefaultExplainer, ObjectExplainer
     from ..engine.run import explain_images
     from ..modeling import build_saliency_head
@@ -117,6 +117,7 @@ def explain(args: argparse.Namespace) -> int:
     from ..results.writer import ResultsWriter
     from ..utils.image_files import check_any_readable, list_images
 
+    setup_terminal()
     paths = list_images(args.input)
     check_any_readable(paths)
     cfg, saliency_cfg, config_file = setup_cfg(args)

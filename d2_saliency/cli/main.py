@@ -8,6 +8,7 @@ from functools import partial
 
 from ..version import __version__
 from . import app, compare, evaluate, explain, report
+from .list_methods import list_methods
 from .run_tool import run_tool
 
 COMMANDS = {
@@ -29,7 +30,8 @@ examples:
 def main() -> int:
     args = parse_args()
     command = COMMANDS[args.command]
-    return run_tool(f"d2-saliency {args.command}", partial(command.run, args), command.RESUMES)
+    work = list_methods if getattr(args, "list_methods", False) else command.run
+    return run_tool(f"d2-saliency {args.command}", partial(work, args), command.RESUMES)
 
 
 def parse_args() -> argparse.Namespace:

@@ -29,8 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from ..engine.defaults import setup_terminal
     from ..visualization import write_report
 
+    setup_terminal()
     for folder in args.folders:
         print(f"Report: {write_report(folder)}")
     return 0

@@ -7,6 +7,8 @@ Imports no torch, so that a command that is stopped while torch is loaded says s
 import sys
 from typing import Callable
 
+from ..utils.files import OutputError
+
 
 def run_tool(name: str, run: Callable[[], int], resumes: bool = True) -> int:
     """
@@ -19,15 +21,10 @@ def run_tool(name: str, run: Callable[[], int], resumes: bool = True) -> int:
         int: what ``run`` returns; 2 after an error of the command; 130 after Ctrl-C.
     """
     try:
-        from ..engine.defaults import setup_terminal
-        from ..utils.files import OutputError
-
-        setup_terminal()
-        try:
-            return run()
-        except (ValueError, OutputError) as e:  # they say what is wrong and what to do
-            print(f"{name}: {' '.join(str(e).split())}", file=sys.stderr)
-            return 2
+        return run()
+    except (ValueError, OutputError) as e:  # they say what is wrong and what to do
+        print(f"{name}: {' '.join(str(e).split())}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         go_on = "; give the same command again to go on from here" if resumes else ""
         print(f"{name}: stopped{go_on}.", file=sys.stderr)
