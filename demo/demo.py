@@ -15,6 +15,7 @@ from pathlib import Path
 from d2_saliency.cli.arguments import (
     DEMO_IMAGES,
     OUTPUTS,
+    add_class_names_argument,
     add_explainer_arguments,
 )
 from d2_saliency.cli.list_methods import list_methods
@@ -57,6 +58,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--map", choices=OUTPUTS, help="show this map of all detections in one picture, e.g. class"
     )
+    add_class_names_argument(parser)
     add_explainer_arguments(parser)
     return parser.parse_args()
 

@@ -37,7 +37,10 @@ def add_explainer_arguments(parser: argparse.ArgumentParser, several_methods: bo
             for each.
     """
     _add_detector_arguments(parser.add_argument_group("detector"))
-    _add_method_arguments(parser.add_argument_group("method"), several_methods)
+    _add_user_arguments(parser.add_argument_group("your own code and data"))
+    group = parser.add_argument_group("method")
+    _add_method_arguments(group, several_methods)
+    _add_detection_arguments(group)
 
 
 def _add_detector_arguments(group: argparse._ArgumentGroup) -> None:
@@ -48,6 +51,11 @@ def _add_detector_arguments(group: argparse._ArgumentGroup) -> None:
         help="Detectron2 config of the detector, stock or with our keys: a .yaml or lazy .py file, "
         "or a model-zoo name, e.g. COCO-Detection/retinanet_R_101_FPN_3x.yaml, which brings its "
         f"trained weights (default: the bundled {DEMO_CONFIG.name})",
+    )
+    group.add_argument(
+        "--device",
+        metavar="NAME",
+        help="where the detector runs, e.g. cpu or cuda:1 (default: the config's MODEL.DEVICE)",
     )
     group.add_argument(
         "--trust-config",
@@ -74,6 +82,31 @@ def _add_detector_arguments(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def _add_user_arguments(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--import",
+        dest="imports",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="run this module first: its code may register data sets, architectures and methods, "
+        "and its function add_config(cfg), if there is one, may add config keys, e.g. "
+        "my_package.register, path/to/register.py, or detr:add_detr_config to call another "
+        "function; repeat it for more modules. Only for code you trust",
+    )
+    group.add_argument(
+        "--coco-json",
+        metavar="FILE",
+        help="annotations in COCO's format, which need not be registered: they become "
+        "DATASETS.TEST, and their categories name the classes, e.g. annotations/val.json",
+    )
+    group.add_argument(
+        "--image-root",
+        metavar="DIR",
+        help="folder of the images of --coco-json, e.g. val/ (default: the folder of the file)",
+    )
+
+
 def _add_method_arguments(group: argparse._ArgumentGroup, several_methods: bool) -> None:
     group.add_argument(
         "--method",
@@ -86,7 +119,8 @@ def _add_method_arguments(group: argparse._ArgumentGroup, several_methods: bool)
     group.add_argument(
         "--list-methods",
         action="store_true",
-        help="say what each method does, and nothing else, e.g. d2-saliency explain --list-methods",
+        help="say what each method does, and nothing else; with --import also those that it "
+        "registers, e.g. --import my_method.py --list-methods",
     )
     group.add_argument(
         "--class-target",
@@ -95,6 +129,16 @@ def _add_method_arguments(group: argparse._ArgumentGroup, several_methods: bool)
         "of the class's logit to the other classes, e.g. contrast to see why it is this class and "
         f"no other (default: the config's, {DEFAULTS['CLASS_TARGET']})",
     )
+    group.add_argument(
+        "--seed",
+        type=natural,
+        metavar="S",
+        help="of the noise: the same seed gives the same maps, e.g. 1 (default: the config's, "
+        f"{DEFAULTS['SEED']})",
+    )
+
+
+def _add_detection_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--score-thresh",
         type=_score,
@@ -109,13 +153,6 @@ def _add_method_arguments(group: argparse._ArgumentGroup, several_methods: bool)
         metavar="N",
         help="explain at most N detections of an image, best scores first, e.g. 5; 0: all "
         f"(default: the config's, {DEFAULTS['MAX_INSTANCES']})",
-    )
-    group.add_argument(
-        "--seed",
-        type=natural,
-        metavar="S",
-        help="of the noise: the same seed gives the same maps, e.g. 1 (default: the config's, "
-        f"{DEFAULTS['SEED']})",
     )
 
 
@@ -136,6 +173,16 @@ def natural(text: str) -> int:
 
 # argparse says "invalid number value: 'x'"
 _score.__name__, natural.__name__ = "number", "whole number >= 0"
+
+
+def add_class_names_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--class-names",
+        nargs="+",
+        metavar="NAME",
+        help="names of the detector's classes, in their order, e.g. cat dog 'traffic light' "
+        "(default: those of the data set)",
+    )
 
 
 def add_data_set_arguments(parser: argparse.ArgumentParser) -> None:

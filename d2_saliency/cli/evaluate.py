@@ -16,8 +16,10 @@ RESUMES = True
 EXAMPLES = """
 examples:
   d2-saliency evaluate --method ODAM GradCAM --num-images 20   the bundled detector, planted scenes
-  d2-saliency evaluate --config-file my.yaml --opts MODEL.WEIGHTS model_final.pth \\
-      DATASETS.TEST "('my_val',)"
+  d2-saliency evaluate --config-file trained/config.yaml --coco-json val.json --image-root val/ \\
+      --opts MODEL.WEIGHTS trained/model_final.pth     your detector, annotations in COCO's format
+  d2-saliency evaluate --config-file trained/config.yaml --import my_package.register \\
+      --opts MODEL.WEIGHTS trained/model_final.pth     the data set that your module registers
   torchrun --nproc-per-node 2 -m d2_saliency.cli evaluate      the same in two processes
 """
 

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, List, Optional
 
-from .arguments import DEMO_IMAGES, add_explainer_arguments, natural
+from .arguments import DEMO_IMAGES, add_class_names_argument, add_explainer_arguments, natural
 
 if TYPE_CHECKING:
     from ..engine.detection_metrics import DetectionMetrics
@@ -33,6 +33,9 @@ examples:
   d2-saliency explain --config-file my.yaml --input 'photos/**/*.jpg' --score-thresh 0.8
   d2-saliency explain --method ODAM SSGradCAM Gradient  three methods side by side in one report
   d2-saliency explain --method ODAM GradCAM --metrics   the report says what each map is worth
+  d2-saliency explain --config-file trained/config.yaml --coco-json val.json --input photos/ \\
+      --opts MODEL.WEIGHTS trained/model_final.pth      your detector, with its classes' names
+  d2-saliency explain --config-file detr.yaml --import detr:add_detr_config --input photo.jpg
   d2-saliency explain --input photo.jpg --method DRISE \\
       --target-box 40,60,180,300 --target-class dog     why was this dog missed?
 """
@@ -71,6 +74,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "average_drop; without a NAME those of TEST.SALIENCY.METRICS that need no annotated "
         "images. Costs up to hundreds of runs of the detector for each detection (default: none)",
     )
+    _add_object_arguments(parser)
+    add_explainer_arguments(parser, several_methods=True)
+
+
+def _add_object_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target-box",
         action="append",
@@ -86,7 +94,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="class, name or index, that is to be explained in the --target-box, e.g. dog",
     )
-    add_explainer_arguments(parser, several_methods=True)
+    add_class_names_argument(parser)
 
 
 def _box(text: str) -> List[float]:

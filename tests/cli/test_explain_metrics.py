@@ -49,7 +49,7 @@ def overlap(instances, reference):
     [
         (
             ["--metrics", "pointing_game"],
-            "Metric pointing_game needs annotated images: use --eval-only, or choose",
+            "Metric pointing_game needs annotated images: use evaluate, or choose",
         ),
         (["--metrics", "drop"], "There is no metric 'drop'; choose among average_drop"),
         (
