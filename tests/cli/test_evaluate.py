@@ -150,6 +150,12 @@ def test_references_tell_what_a_metric_is_worth(tool, tmp_path):
     assert numbers["TrueCause"]["pointing_game"]["hit"]["mean"] == 1
 
 
+MARK = """
+import os, pathlib
+pathlib.Path("imported_by_rank_" + os.environ["RANK"]).touch()
+"""
+
+
 class Ranks:
     """Two processes with the environment that torchrun gives them."""
 
@@ -163,7 +169,10 @@ class Ranks:
             "--eval-only",
             "--output",
             "two",
+            "--import",
+            "mark.py",
         ]
+        (folder / "mark.py").write_text(MARK)
         self.processes = []
         for rank in range(2):
             env = {
@@ -214,3 +223,7 @@ def test_two_ranks_one_of_them_killed_end_with_the_numbers_of_one(evaluate, tmp_
     )
     assert all(path.stat().st_mtime_ns == written for path, written in done.items())
     assert results(tmp_path / "two") == single
+    assert {p.name for p in tmp_path.glob("imported_*")} == {
+        "imported_by_rank_0",
+        "imported_by_rank_1",
+    }
