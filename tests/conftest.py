@@ -17,6 +17,7 @@ from detectron2.modeling.meta_arch.fcos import FCOS
 from d2_saliency import add_saliency_config
 from d2_saliency.modeling.meta_arch import SaliencyFCOS
 from tests.browser import browse, chromium  # noqa: F401  # fixtures; here, so that there is one browser for all tests
+from tests.file_server import download_cache, file_server  # noqa: F401  # fixtures
 
 ROOT = Path(__file__).resolve().parents[1]
 STOCK = {

@@ -10,7 +10,8 @@ from typing import List
 
 import gradio as gr
 
-from ..modeling import CLASS_TARGETS, method_names
+from ..keys import CLASS_TARGETS
+from ..modeling import method_names
 from .events import NO_METHOD, Events, bundled_images, open_bundled
 from .session import MAX_BYTES
 

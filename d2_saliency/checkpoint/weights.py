@@ -2,21 +2,19 @@
 
 import logging
 import os
-import socket
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Iterator, Optional
+from typing import ContextManager, Optional, Union
 
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils.file_io import PathManager
 from torch import nn
 
-from .array_pickle import CodeError
+from ..utils.downloads import DEFAULT_LIMITS, DownloadError, LimitError, Limits, fetched, is_address
 from .checkpoint_files import read_checkpoint
+from .data_pickle import CodeError
 
 logger = logging.getLogger(__name__)
-
-TIMEOUT = 20  # seconds that a server may be silent
 
 
 class WeightsError(ValueError):
@@ -43,35 +41,47 @@ def find_weights(weights: str, config_file: str = "") -> str:
     )
 
 
-def load_weights(model: nn.Module, weights: str, trusted: bool = False) -> None:
+def load_weights(
+    model: nn.Module, weights: str, trusted: bool = False, limits: Limits = DEFAULT_LIMITS
+) -> None:
     """
     Load ``weights`` (a file, or an address known to Detectron2; see :func:`read_checkpoint`) into
     ``model``.
 
     Args:
         trusted: allow the file to run code.
+        limits: of a download. What is no checkpoint, or holds code, does not stay in the cache.
 
     Raises:
-        WeightsError: they cannot be read, hold more than data, or lack a parameter of the model in
-            its shape.
+        WeightsError: they cannot be fetched or read, hold more than data, or lack a parameter of
+            the model in its shape.
     """
     if not weights:
         logger.warning(
             "MODEL.WEIGHTS is empty: the model has random weights, so its detections mean nothing."
         )
         return
-    local = _download(weights)
     try:
-        # Detectron2's `load` would unpickle, and only warn of weights that do not fit: a half
-        # random model.
-        incompatible = DetectionCheckpointer(model)._load_model(read_checkpoint(local, trusted))
+        with _local_file(weights, limits) as file:
+            # Detectron2's `load` would unpickle, and only warn of weights that do not fit: a half
+            # random model.
+            incompatible = DetectionCheckpointer(model)._load_model(
+                read_checkpoint(str(file), trusted)
+            )
+    except DownloadError as e:
+        raise WeightsError(f"The weights {weights!r} cannot be fetched ({e}). {_advice(e)}") from e
     except CodeError as e:
         raise WeightsError(f"The weights '{weights}' {e}.") from None
+    except WeightsError:
+        raise
     except Exception as e:  # a damaged file may raise anything
+        again = (
+            "the same command fetches them again" if is_address(weights) else "download them again"
+        )
         raise WeightsError(
             f"The weights '{weights}' are damaged, no checkpoint, or hold more than tensors "
             f"({type(e).__name__}): "
-            "download them again, or save the model's state_dict alone."
+            f"{again}, or save the model's state_dict alone."
         ) from e
     problem = _describe(incompatible, len(model.state_dict()))
     if problem:
@@ -84,33 +94,27 @@ def load_weights(model: nn.Module, weights: str, trusted: bool = False) -> None:
         )
 
 
-def _download(weights: str) -> str:
+def _local_file(weights: str, limits: Limits) -> ContextManager[Union[str, Path]]:
+    if is_address(weights):
+        return fetched(weights, limits)
     try:
-        with _timeout(TIMEOUT):
-            local = PathManager.get_local_path(weights)
-    except Exception as e:  # handlers raise what their network library raises
-        raise WeightsError(
-            f"The weights '{weights}' cannot be fetched ({_first_line(e)}). Download them by other "
-            "means and name the "
-            "file with --opts MODEL.WEIGHTS FILE."
-        ) from e
+        local = PathManager.get_local_path(weights)
+    except Exception as e:  # handlers that a user registered raise what their library raises
+        raise DownloadError(_first_line(e)) from e
     if not os.path.isfile(local):
         raise WeightsError(
             f"The weights '{weights}' do not exist. Name a checkpoint with --opts MODEL.WEIGHTS "
             "FILE."
         )
-    return local
+    return nullcontext(local)
 
 
-@contextmanager
-def _timeout(seconds: float) -> Iterator[None]:
-    """Without it, a network that swallows packets lets a download wait for ever."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
+def _advice(error: DownloadError) -> str:
+    advice = "Download them by other means and name the file with --opts MODEL.WEIGHTS FILE."
+    if isinstance(error, LimitError):
+        key = "MODEL.SALIENCY_HEAD.DOWNLOAD"
+        return f"Allow more with --opts {key}.MAX_MB or {key}.MAX_SECONDS. Or: {advice}"
+    return advice
 
 
 def _describe(incompatible, num_parameters: int) -> Optional[str]:

@@ -6,24 +6,22 @@ Imports no torch, so that --help and mistyped commands are answered at once.
 
 import argparse
 import math
+from typing import Any
 
+from ..keys import CLASS_TARGETS, KEYS
 from ..methods import METHODS
 from ..utils.bundled import bundled
 
-# What the package says, too; tests/cli/test_arguments.py compares.
-CLASS_TARGETS = ("score", "logit", "contrast")
 OUTPUTS = ("class", "x_min", "y_min", "x_max", "y_max")
-DEFAULTS = {
-    "NAME": "ODSmoothGrad",
-    "CLASS_TARGET": "score",
-    "SCORE_THRESH": 0.5,
-    "MAX_INSTANCES": 20,
-    "SEED": 0,
-}
-"""Of ``MODEL.SALIENCY_HEAD``."""
+"""Those of the package, which has them beside torch; tests/cli/test_arguments.py compares."""
 
 DEMO_CONFIG = bundled("configs/demo/faster_rcnn_planted.yaml")
 DEMO_IMAGES = bundled("demo/images")
+
+
+def _default(name: str) -> Any:
+    """Of a key of ``MODEL.SALIENCY_HEAD``."""
+    return KEYS[f"MODEL.SALIENCY_HEAD.{name}"].default
 
 
 def add_explainer_arguments(parser: argparse.ArgumentParser, several_methods: bool = False) -> None:
@@ -60,9 +58,10 @@ def _add_detector_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--trust-config",
         action="store_true",
-        help="allow a config to run code: needed for lazy .py configs and for YAML with Python "
-        "tags from outside Detectron2's model zoo, e.g. --config-file my_config.py --trust-config. "
-        "Only for files you trust",
+        help="allow a config to run code, to take a _BASE_ from a server and to set the limits of "
+        "downloads: needed for lazy .py configs and for YAML with Python tags from outside "
+        "Detectron2's model zoo, e.g. --config-file my_config.py --trust-config. Only for files "
+        "you trust",
     )
     group.add_argument(
         "--trust-weights",
@@ -114,7 +113,7 @@ def _add_method_arguments(group: argparse._ArgumentGroup, several_methods: bool)
         metavar="NAME",
         help=f"saliency method, one of {', '.join(METHODS)}; e.g. Gradient"
         f"{', or ODAM Gradient for the same detections with both' if several_methods else ''} "
-        f"(default: the config's, {DEFAULTS['NAME']})",
+        f"(default: the config's, {_default('NAME')})",
     )
     group.add_argument(
         "--list-methods",
@@ -127,14 +126,14 @@ def _add_method_arguments(group: argparse._ArgumentGroup, several_methods: bool)
         choices=CLASS_TARGETS,
         help="what the class map explains: the output score, the logit before it, or the contrast "
         "of the class's logit to the other classes, e.g. contrast to see why it is this class and "
-        f"no other (default: the config's, {DEFAULTS['CLASS_TARGET']})",
+        f"no other (default: the config's, {_default('CLASS_TARGET')})",
     )
     group.add_argument(
         "--seed",
         type=natural,
         metavar="S",
         help="of the noise: the same seed gives the same maps, e.g. 1 (default: the config's, "
-        f"{DEFAULTS['SEED']})",
+        f"{_default('SEED')})",
     )
 
 
@@ -145,14 +144,14 @@ def _add_detection_arguments(group: argparse._ArgumentGroup) -> None:
         metavar="P",
         help="explain detections with a score above P, e.g. 0.7; the detector itself drops those "
         "below the config's SCORE_THRESH_TEST "
-        f"(default: the config's, {DEFAULTS['SCORE_THRESH']})",
+        f"(default: the config's, {_default('SCORE_THRESH')})",
     )
     group.add_argument(
         "--max-instances",
         type=natural,
         metavar="N",
         help="explain at most N detections of an image, best scores first, e.g. 5; 0: all "
-        f"(default: the config's, {DEFAULTS['MAX_INSTANCES']})",
+        f"(default: the config's, {_default('MAX_INSTANCES')})",
     )
 
 

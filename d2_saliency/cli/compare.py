@@ -9,8 +9,9 @@ added later is the only one that is computed.
 
 import argparse
 
+from ..keys import CLASS_TARGETS
 from ..methods import REFERENCES
-from .arguments import CLASS_TARGETS, add_data_set_arguments, add_explainer_arguments
+from .arguments import add_data_set_arguments, add_explainer_arguments
 
 SUMMARY = "compare methods on the same detections of a data set"
 RESUMES = True

@@ -5,8 +5,9 @@ used.
 
 import itertools
 import os
+from contextlib import ExitStack
 from pathlib import Path
-from typing import List, Optional, Tuple
+from typing import List, Optional, Tuple, Type
 
 import yaml
 from detectron2 import model_zoo
@@ -14,7 +15,11 @@ from detectron2.config import CfgNode, LazyConfig
 from omegaconf import DictConfig, OmegaConf
 
 from ..utils.bundled import bundled
+from ..utils.downloads import DownloadError, Limits, fetched, is_address, resolve_dots
 from ..utils.text import one_line
+
+BASE_LIMITS = Limits(max_bytes=10 * 10**6, max_seconds=60)
+"""Of each _BASE_ from a server."""
 
 
 class ConfigError(ValueError):
@@ -41,10 +46,24 @@ def find_config(name: str) -> Tuple[str, Optional[str]]:
 
 def merge_yaml(cfg: CfgNode, path: str, trusted: bool) -> None:
     """
-    Merge a YAML config into ``cfg``; tags that run code are refused unless the file is trusted.
+    Merge a YAML config into ``cfg``.
+
+    Args:
+        trusted: allow tags that run code and a _BASE_ on a server, in the file and in each _BASE_.
+
+    Raises:
+        ConfigError: neither is allowed but needed, or the config cannot be read or does not fit.
     """
     try:
-        cfg.merge_from_file(path, allow_unsafe=trusted)
+        # After any error what was fetched is removed, so that a mended _BASE_ is fetched next time.
+        with ExitStack() as downloads:
+            reader = _reader(path, trusted, downloads)
+            # On the instance: merge_from_file calls it, and gives what is read the class of cfg.
+            vars(cfg)["load_yaml_with_base"] = reader.load_yaml_with_base
+            downloads.callback(vars(cfg).pop, "load_yaml_with_base")
+            cfg.merge_from_file(path, allow_unsafe=trusted)
+    except ConfigError:
+        raise
     except yaml.constructor.ConstructorError as e:
         raise ConfigError(
             f"The config '{path}' (or its _BASE_) has a YAML tag that runs code ({e.problem}); if "
@@ -64,6 +83,40 @@ def merge_yaml(cfg: CfgNode, path: str, trusted: bool) -> None:
         raise ConfigError(
             f"The config '{path}' does not fit Detectron2 with d2_saliency's keys: {one_line(e)}"
         ) from e
+
+
+def _reader(path: str, trusted: bool, downloads: ExitStack) -> Type[CfgNode]:
+    """
+    A CfgNode that reads files as Detectron2 does, except for those on servers.
+
+    Args:
+        path: of the config that is to be read, for messages.
+        trusted: allow files on servers.
+        downloads: holds the files that were fetched, see :func:`fetched`.
+    """
+
+    class Reader(CfgNode):
+        @classmethod
+        def _open_cfg(cls, filename):  # of the config, and of each _BASE_
+            return super()._open_cfg(local(filename) if is_address(filename) else filename)
+
+    def local(address: str) -> str:
+        if not trusted:
+            raise ConfigError(
+                f"The config '{path}' needs {address!r}, which would be fetched from a server; if "
+                "you "
+                "trust both, allow that with --trust-config."
+            )
+        try:
+            return str(downloads.enter_context(fetched(resolve_dots(address), BASE_LIMITS)))
+        except DownloadError as e:
+            raise ConfigError(
+                f"The config '{path}' needs {address!r}, which cannot be fetched ({e}). Download "
+                "it "
+                "by other means and name the file in _BASE_."
+            ) from e
+
+    return Reader
 
 
 def check_opts(opts: List[str]) -> None:

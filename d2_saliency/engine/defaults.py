@@ -38,9 +38,6 @@ def setup_terminal() -> None:
     logging.getLogger("fvcore.common.config").addFilter(
         lambda record: "yaml.unsafe_load" not in record.getMessage()
     )
-    logging.getLogger("iopath.common.download").setLevel(
-        logging.CRITICAL
-    )  # WeightsError says it again
 
 
 def setup_cfg(args: argparse.Namespace) -> Tuple[object, CfgNode, str]:
@@ -56,7 +53,8 @@ def setup_cfg(args: argparse.Namespace) -> Tuple[object, CfgNode, str]:
 
     Raises:
         ConfigError: no such config, a key that does not exist, a value that does not fit, code
-            where none is allowed, a module that fails.
+            where none is allowed, a config that sets the limits of its own downloads, or a module
+            that fails.
         DatasetError: --coco-json or --image-root cannot be used.
     """
     check_opts(args.opts)
@@ -65,6 +63,7 @@ def setup_cfg(args: argparse.Namespace) -> Tuple[object, CfgNode, str]:
     saliency_cfg = get_cfg()
     add_saliency_config(saliency_cfg)
     run_user_modules(args.imports, saliency_cfg)
+    limits = saliency_cfg.MODEL.SALIENCY_HEAD.DOWNLOAD.clone()
     if path.endswith(".py"):
         opts, lazy_opts = split_opts(args.opts)
         cfg = load_lazy(path, lazy_opts, trusted)
@@ -72,6 +71,12 @@ def setup_cfg(args: argparse.Namespace) -> Tuple[object, CfgNode, str]:
     else:
         opts, cfg, names_weights = args.opts, saliency_cfg, False
         merge_yaml(cfg, path, trusted)
+    if saliency_cfg.MODEL.SALIENCY_HEAD.DOWNLOAD != limits and not trusted:
+        raise ConfigError(
+            f"The config '{path}' sets MODEL.SALIENCY_HEAD.DOWNLOAD, the limits of what it may "
+            "fetch. "
+            "Set them with --opts; or, if you trust it, allow that with --trust-config."
+        )
     if zoo_name and not names_weights:
         saliency_cfg.MODEL.WEIGHTS = zoo_weights(zoo_name) or saliency_cfg.MODEL.WEIGHTS
     merge_opts(saliency_cfg, opts)

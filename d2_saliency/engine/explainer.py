@@ -19,6 +19,7 @@ from ..config import add_saliency_config
 from ..evaluation.ground_truth import DatasetError, load_dataset
 from ..modeling import build_explainable, explainable
 from ..modeling.objects import check_boxes, explain_objects
+from ..utils.downloads import Limits
 from ..utils.text import one_line
 from .config_files import ConfigError
 
@@ -81,7 +82,7 @@ class DefaultExplainer:
             raise ValueError(
                 f"INPUT.FORMAT is '{self.input_format}'; 'RGB' and 'BGR' are supported."
             )
-        load_weights(self.model, self.weights, trust_weights)
+        load_weights(self.model, self.weights, trust_weights, Limits.of(parts["download"]))
 
     def __call__(self, original_image: np.ndarray) -> Dict:
         """
@@ -196,6 +197,7 @@ def _from_yaml(cfg: CfgNode) -> Dict:
     return {
         "model": build_explainable(cfg),
         "weights": cfg.MODEL.WEIGHTS,
+        "download": cfg.MODEL.SALIENCY_HEAD.DOWNLOAD,
         "augmentation": T.ResizeShortestEdge(
             [cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST
         ),
@@ -213,6 +215,7 @@ def _from_lazy(cfg, saliency_cfg: Optional[CfgNode]) -> Dict:
     return {
         "model": explainable(instantiate(cfg.model).to(device), saliency_cfg),
         "weights": saliency_cfg.MODEL.WEIGHTS or cfg.train.init_checkpoint,
+        "download": saliency_cfg.MODEL.SALIENCY_HEAD.DOWNLOAD,
         "augmentation": T.AugmentationList(list(instantiate(mapper.augmentations))),
         "input_format": mapper.image_format,
         "class_names": _class_names([cfg.dataloader.test.dataset.names]),

@@ -4,9 +4,9 @@ names.
 """
 
 import os
+import socket
 import subprocess
 import sys
-from urllib import request
 
 import numpy as np
 import pytest
@@ -143,7 +143,7 @@ class TestConfigs:
         def fail(*args, **kwargs):
             raise OSError("Name or service not known")
 
-        monkeypatch.setattr(request, "urlretrieve", fail)
+        monkeypatch.setattr(socket, "create_connection", fail)
         monkeypatch.setenv("FVCORE_CACHE", "empty_cache")
         run = tool("--input", SCENE, "--config-file", "COCO-Detection/retinanet_R_101_FPN_3x.yaml")
         address = "https://dl.fbaipublicfiles.com/detectron2/COCO-Detection/retinanet_R_101_FPN_3x/190397697/model_final"

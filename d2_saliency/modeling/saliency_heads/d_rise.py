@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from ...keys import check_values
 from ...structures import SaliencyMaps
-from ..baselines import BASELINES, baseline_image
+from ..baselines import baseline_image
 from ..batching import FORWARD_BATCH, reproducible_batch_size, run_in_batches
 from ..mask_sums import MaskSums, mean_map, reliability, slope_map
 from ..masks import alternating_grids, grid_masks
@@ -81,14 +82,8 @@ class DRISE(SaliencyHead):
             others: see the config keys ``DRISE.*``.
             kwargs: see :class:`SaliencyHead`.
         """
+        check_values("MODEL.SALIENCY_HEAD.DRISE", locals())
         super().__init__(**kwargs)
-        key = "MODEL.SALIENCY_HEAD.DRISE"
-        if estimator not in ESTIMATORS:
-            raise ValueError(
-                f"{key}.ESTIMATOR is '{estimator}'; choose one of {tuple(ESTIMATORS)}."
-            )
-        if context not in BASELINES:
-            raise ValueError(f"{key}.CONTEXT is '{context}'; choose one of {BASELINES}.")
         self.num_masks, self.p, self.tolerance, self.batch_size = (
             num_masks,
             p,
@@ -106,7 +101,7 @@ class DRISE(SaliencyHead):
     def explain(self, detector, batched_input: Dict, clean) -> Fields:
         with torch.no_grad():
             targets = target_objects(detector.outputs(clean)[0])
-            sums = self._sums(self.runner(detector), batched_input, targets)
+            sums = self._sums(self.runner(detector, batched_input), batched_input, targets)
             maps = ESTIMATORS[self.estimator](_joined(sums, range(NUM_HALVES)))
         said = sum(s.w[:, 0] for s in sums.values())
         for i in (said == 0).nonzero()[:, 0].tolist():

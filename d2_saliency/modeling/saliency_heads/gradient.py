@@ -33,10 +33,9 @@ class Gradient(SaliencyHead):
 
     def explain(self, detector, batched_input: Dict, clean) -> Fields:
         image = batched_input["image"].detach().float().requires_grad_()
+        runner = self.runner(detector, batched_input)
         with skipping_zeros(self.skip_zeros):
-            forward_pass = self.runner(detector).run(
-                [{**batched_input, "image": image}], clean.instances
-            )
+            forward_pass = runner.run([{**batched_input, "image": image}], clean.instances)
         maps = torch.zeros(
             len(clean.instances[0]), len(OUTPUTS), *image.shape[-2:], device=image.device
         )

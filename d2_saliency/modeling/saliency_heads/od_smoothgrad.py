@@ -47,7 +47,7 @@ class ODSmoothGrad(NoiseMixin, Gradient):
             noise: n tensors of the image's shape to add to it, in place of :func:`gaussian_noise`.
             others: see :meth:`SaliencyHead.explain`.
         """
-        detector = self.runner(detector)
+        detector = self.runner(detector, batched_input)
         reference, image = clean.instances[0], batched_input["image"]
         if self.window == "auto" and self.match == "detection" and not reference.has("detected"):
             maps, num_matched = self._in_windows(detector, batched_input, clean)
