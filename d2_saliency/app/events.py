@@ -1,4 +1,4 @@
-"""What the buttons and clicks of the web app do."""
+"""Carries out what visitors ask for with the buttons and clicks of the web app."""
 
 import base64
 import html

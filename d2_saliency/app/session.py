@@ -1,6 +1,6 @@
 """
-What the web app does for one visitor: their image, what was found in it, and its maps. Nothing here
-is shared.
+Holds one visitor's image, the detections in it and their maps, and computes them. Visitors share
+the detectors, and nothing else.
 """
 
 import shutil

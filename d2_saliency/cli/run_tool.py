@@ -12,6 +12,8 @@ from ..utils.files import OutputError
 
 def run_tool(name: str, run: Callable[[], int], resumes: bool = True) -> int:
     """
+    Run a command and say how it ended.
+
     Args:
         name: of the tool; its messages begin with it.
         run: the tool's work, imports included. Returns the exit status.

@@ -1,4 +1,4 @@
-"""What the web app's buttons do, without a browser."""
+"""Presses the web app's buttons without a browser."""
 
 from types import SimpleNamespace
 

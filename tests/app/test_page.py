@@ -1,4 +1,4 @@
-"""How the web app is started."""
+"""Starts the web app."""
 
 import os
 import sys

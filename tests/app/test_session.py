@@ -1,4 +1,4 @@
-"""What the web app does for a visitor, without a web."""
+"""Does the web app's work for a visitor, without a web."""
 
 import struct
 import zipfile

@@ -1,5 +1,6 @@
 """
-What the commands say before torch is there: --help at once, with the names that the package has.
+Asks the commands what they know before torch is there: --help at once, with the names that the
+package has.
 """
 
 import subprocess

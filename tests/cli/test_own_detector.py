@@ -4,7 +4,6 @@ config that the trainer dumped.
 """
 
 import json
-import os
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -14,7 +13,9 @@ import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from d2_saliency import SALIENCY_HEAD_REGISTRY
 from d2_saliency.data.planted_causes import split_scene
+from d2_saliency.methods import METHODS
 from tests.conftest import ROOT
 
 # Of the planted scenes, two classes are kept, under ids with a gap and in the other order.
@@ -97,9 +98,9 @@ def in_project(tool, trained, monkeypatch, tmp_path):
     """Function: command, words -> the run, in the project's folder, of the detector."""
     monkeypatch.chdir(trained)
 
-    def run(command, *words):
+    def run(command, *words, method="ODAM"):
         detector = ["--config-file", "trained/config.yaml", "--output", tmp_path / "out"]
-        detector += [*words, "--method", "ODAM", "--opts", "MODEL.WEIGHTS"]
+        detector += [*words, "--method", method, "--opts", "MODEL.WEIGHTS"]
         with forgotten():
             return tool(*detector, "trained/model_final.pth", command=command)
 
@@ -110,7 +111,10 @@ def in_project(tool, trained, monkeypatch, tmp_path):
 def forgotten():
     """What a command imports and registers ends with it, as a process does."""
     data_sets, modules, path = set(DatasetCatalog.list()), set(sys.modules), [*sys.path]
+    methods = dict(SALIENCY_HEAD_REGISTRY)
     yield
+    for name in set(dict(SALIENCY_HEAD_REGISTRY)) - set(methods):
+        del SALIENCY_HEAD_REGISTRY._obj_map[name]
     for name in set(DatasetCatalog.list()) - data_sets:
         DatasetCatalog.remove(name)
         MetadataCatalog.remove(name)
@@ -196,7 +200,7 @@ def test_one_line_that_says_what_to_do(in_project, command, words, message):
     assert run.status == 2 and message in run.err and run.err.count("\n") == 1
 
 
-def test_a_method_of_the_user_is_listed(trained):
+def test_a_method_of_the_user_is_listed_and_used(in_project, trained):
     (trained / "register_method.py").write_text(
         "from d2_saliency import SALIENCY_HEAD_REGISTRY\n"
         "from d2_saliency.modeling.saliency_heads import ODAM\n"
@@ -204,14 +208,14 @@ def test_a_method_of_the_user_is_listed(trained):
         "class MyMethod(ODAM):\n"
         '    """What it does."""\n'
     )
-    command = [sys.executable, "-m", "d2_saliency.cli", "explain", "--list-methods"]
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    listed = subprocess.run(
-        [*command, "--import", "register_method.py"],
-        capture_output=True,
-        text=True,
-        cwd=trained,
-        env=env,
-    )
-    lines = listed.stdout.splitlines()
-    assert lines[-1].split(maxsplit=1) == ["MyMethod", "What it does."] and len(lines) > 10
+    words = ("--import", "register_method.py", "--input", "pictures/0.png")
+    listed = in_project("explain", *words, "--list-methods")
+    lines = [line.split(maxsplit=1) for line in listed.out.splitlines()]
+    assert lines[-1] == ["MyMethod", "What it does."] and len(lines) == len(METHODS) + 1
+    found = {
+        method: in_project("explain", *words, method=method).results["detections"]
+        for method in ("MyMethod", "ODAM")
+    }
+    assert found["MyMethod"] and [{**d, "method": "ODAM"} for d in found["MyMethod"]] == [
+        *found["ODAM"]
+    ]
