@@ -29,12 +29,12 @@ setup: $(STAMP) ## Make .venv with torch, Detectron2 and this package; says whic
 	@$(if $(JUST_MADE),,$(PY) tools/install_detectron2.py)
 
 demo: $(STAMP) ## Explain the bundled images with the bundled detectors: output/demo/index.html
-	$(PY) tools/explain_net.py --config-file configs/demo/retinanet_planted.yaml --output output/demo_retinanet
-	$(PY) tools/explain_net.py --config-file configs/demo/faster_rcnn_planted.yaml --output output/demo
+	$(PY) -m d2_saliency.cli explain --config-file configs/demo/retinanet_planted.yaml --output output/demo_retinanet
+	$(PY) -m d2_saliency.cli explain --config-file configs/demo/faster_rcnn_planted.yaml --output output/demo
 
 web: $(STAMP) ## Serve the web app to this machine's browser: http://127.0.0.1:7860
 	@$(call PIP_INSTALL,-e '.[web]')
-	$(PY) demo/app.py
+	$(PY) -m d2_saliency.cli app
 
 test: $(STAMP) ## Run the tests
 	$(PY) -m pytest -q

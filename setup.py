@@ -9,9 +9,11 @@ missing.
 
 import os
 import re
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 
@@ -19,6 +21,34 @@ ROOT = Path(__file__).parent
 # each other's files. The headless one runs on servers without libGL. ``make setup`` names the one
 # that is there already and works, so that it stays.
 OPENCV = os.environ.get("D2_SALIENCY_OPENCV") or "opencv-python-headless>=4.6"
+
+
+# Files of the repository that the command line needs; utils/bundled.py finds them in the package.
+BUNDLED = ("configs/**/*.yaml", "demo/images*/*.png", "demo/weights/*.pth")
+
+
+class BuildWithBundle(build_py):
+    """Copies configs, images and weights into the package that is built, not into the sources."""
+
+    def run(self) -> None:
+        if not self.editable_mode:
+            # What an earlier build left would be in the wheel, too.
+            shutil.rmtree(Path(self.build_lib) / "d2_saliency", ignore_errors=True)
+        super().run()
+        for source, target in self._bundle().items():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+
+    def get_outputs(self, include_bytecode: bool = True) -> list:
+        return super().get_outputs(include_bytecode) + [str(t) for t in self._bundle().values()]
+
+    def _bundle(self) -> dict:
+        """File of the repository -> where it goes."""
+        if self.editable_mode:  # they are beside the package
+            return {}
+        target = Path(self.build_lib) / "d2_saliency" / "bundled"
+        files = [file for pattern in BUNDLED for file in ROOT.glob(pattern)]
+        return {file: target / file.relative_to(ROOT) for file in files}
 
 
 def get_version() -> str:
@@ -44,6 +74,8 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["d2_saliency", "d2_saliency.*"]),
     package_data={"": ["*.html", "*.css", "*.js", "templates/*"]},
+    entry_points={"console_scripts": ["d2-saliency = d2_saliency.cli.main:main"]},
+    cmdclass={"build_py": BuildWithBundle},
     python_requires=">=3.10",
     install_requires=[
         "torch>=2.1",
@@ -60,7 +92,7 @@ setup(
         "safetensors>=0.4",
     ],
     extras_require={
-        # demo/app.py
+        # d2-saliency app
         "web": ["gradio>=6.0"],
         # other libraries that the benchmarks and tests/peers compare with; grad-cam before 1.5.7
         # brings another OpenCV
@@ -69,6 +101,7 @@ setup(
         "dev": [
             "pytest>=7.0",
             "playwright>=1.40",
+            "setuptools>=70.1",  # builds the wheel that a test installs
             "pytest-cov>=4.0",
             "hypothesis>=6.80",
             "ruff==0.17.5",

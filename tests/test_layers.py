@@ -18,7 +18,8 @@ FLOORS = [
     ["checkpoint", "results", "testing"],
     ["evaluation", "visualization"],
     ["engine"],
-    ["app", "cli"],
+    ["app"],
+    ["cli"],
 ]
 FLOOR_OF = {name: level for level, names in enumerate(FLOORS) for name in names}
 

@@ -14,6 +14,7 @@ from detectron2 import model_zoo
 from detectron2.config import CfgNode, LazyConfig
 from omegaconf import DictConfig, OmegaConf
 
+from ..utils.bundled import bundled
 from ..utils.downloads import DownloadError, Limits, fetched, is_address, resolve_dots
 from ..utils.text import one_line
 
@@ -27,12 +28,13 @@ class ConfigError(ValueError):
 
 def find_config(name: str) -> Tuple[str, Optional[str]]:
     """
-    Path of a config given as a path or a model-zoo name, and its name if it is from Detectron2's
-    model zoo.
+    Path of a config given as a path, a path in our repository (configs/...) or a model-zoo name,
+    and its name if it is from Detectron2's model zoo.
     """
     zoo = Path(model_zoo.get_config_file("Base-RCNN-FPN.yaml")).resolve().parent
-    path = name if os.path.isfile(name) else str(zoo / name)
-    if not os.path.isfile(path):
+    candidates = [name, str(bundled(name)), str(zoo / name)]
+    path = next(filter(os.path.isfile, candidates), None)
+    if path is None:
         raise ConfigError(
             f"There is no config '{name}', neither as a file nor in Detectron2's model zoo. Name a "
             ".yaml or .py file, "

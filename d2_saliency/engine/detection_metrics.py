@@ -49,7 +49,7 @@ class DetectionMetrics:
                     sorted(name for name, metric in METRICS.items() if not metric.needs)
                 )
                 raise ValueError(
-                    f"Metric {name} needs annotated images: use --eval-only, or choose among "
+                    f"Metric {name} needs annotated images: use evaluate, or choose among "
                     f"{possible}."
                 )
         self.names = applicable_metrics(self.names, explainer.model)

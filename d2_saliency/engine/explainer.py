@@ -1,5 +1,6 @@
 """From an image to its explained detections, in the manner of Detectron2's DefaultPredictor."""
 
+import logging
 from contextlib import contextmanager
 from functools import partial
 from typing import Dict, Iterator, List, Optional, Sequence, Union
@@ -7,17 +8,21 @@ from typing import Dict, Iterator, List, Optional, Sequence, Union
 import numpy as np
 import torch
 from detectron2.config import CfgNode, get_cfg, instantiate
-from detectron2.data import MetadataCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, Instances
 
+from .. import data  # noqa: F401  # registers the data sets of the bundled detectors
 from ..checkpoint.weights import find_weights, load_weights
 from ..config import add_saliency_config
+from ..evaluation.ground_truth import DatasetError, load_dataset
 from ..modeling import SaliencyMixin, build_explainable, explainable
 from ..modeling.objects import check_boxes, explain_objects
 from ..utils.downloads import Limits
 from ..utils.text import one_line
 from .config_files import ConfigError
+
+logger = logging.getLogger(__name__)
 
 
 class DefaultExplainer:
@@ -172,6 +177,10 @@ class ObjectExplainer:
         return self._explain(original_image)
 
 
+Explainer = Union[DefaultExplainer, ObjectExplainer]
+"""From an image to explained detections or objects."""
+
+
 @contextmanager
 def _config_errors(config_file: str) -> Iterator[None]:
     """Turn the many kinds of error that building a model raises into a ConfigError."""
@@ -219,4 +228,10 @@ def _class_names(datasets: Union[tuple, List]) -> Optional[List[str]]:
     """Names from the first test set's metadata, if it is registered here."""
     if not datasets or not isinstance(datasets[0], str):
         return None
-    return MetadataCatalog.get(datasets[0]).get("thing_classes", None)
+    metadata = MetadataCatalog.get(datasets[0])
+    if "thing_classes" not in metadata.as_dict() and datasets[0] in DatasetCatalog.list():
+        try:
+            load_dataset(datasets[0])  # which is when register_coco_instances learns them
+        except DatasetError as e:
+            logger.warning(f"{one_line(e)} So classes are called by their numbers.")
+    return metadata.get("thing_classes", None)

@@ -28,7 +28,7 @@ def launch(main: Callable[[argparse.Namespace], int], args: argparse.Namespace) 
 
     Args:
         main: a function of a module, which new processes can import.
-        args: with those of ``add_launch_arguments`` (tools/arguments.py).
+        args: with those of ``add_launch_arguments`` (cli/arguments.py).
 
     Returns:
         int: what ``main`` returns; 0 if it ran in processes of its own, whose errors are raised

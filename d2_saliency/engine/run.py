@@ -19,7 +19,7 @@ from ..utils.files import OutputError
 from ..utils.image_files import output_names
 from ..utils.image_io import read_image
 from ..visualization import save_panels, write_report
-from .explainer import DefaultExplainer
+from .explainer import Explainer
 from .guard import image_errors
 from .methods import Method
 
@@ -32,7 +32,7 @@ An image (BGR) and its N explained detections -> for each of them, what was meas
 
 
 def explain_images(
-    explainer: DefaultExplainer,
+    explainer: Explainer,
     paths: List[Path],
     methods: Sequence[Method],
     output_dir: Union[str, Path],
@@ -96,7 +96,7 @@ def explain_images(
 
 
 def _explain_file(
-    explainer: DefaultExplainer,
+    explainer: Explainer,
     path: Path,
     name: str,
     methods: List[Tuple[SaliencyHead, ResultsWriter, str]],
@@ -117,7 +117,7 @@ def _explain_file(
 
 
 def _explain_image(
-    explainer: DefaultExplainer,
+    explainer: Explainer,
     path: Path,
     name: str,
     image: np.ndarray,

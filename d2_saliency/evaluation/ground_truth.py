@@ -9,11 +9,8 @@ from detectron2.data import DatasetCatalog
 from detectron2.structures import Boxes, BoxMode, Instances, polygons_to_bitmask
 from pycocotools import mask as coco_mask
 
+from ..data.user_data_sets import DatasetError
 from ..modeling.matching import match_instances
-
-
-class DatasetError(ValueError):
-    """A data set that cannot be used; the message is one line that names it and says what to do."""
 
 
 class Truth:
@@ -73,9 +70,9 @@ def load_dataset(name: str) -> List[Dict[str, Any]]:
             or "none"
         )
         raise DatasetError(
-            f"There is no data set '{name}': register it with register_coco_instances, or name "
-            "another one in "
-            f"DATASETS.TEST (registered names that begin alike: {known})."
+            f"There is no data set '{name}': name its files with --coco-json and --image-root, the "
+            "module that registers it with --import, or another one in DATASETS.TEST (registered "
+            f"names that begin alike: {known})."
         )
     try:
         records = DatasetCatalog.get(name)
@@ -86,7 +83,7 @@ def load_dataset(name: str) -> List[Dict[str, Any]]:
             "data sets in "
             "the folder $DETECTRON2_DATASETS (else ./datasets)."
         ) from e
-    except (ValueError, KeyError) as e:
+    except (ValueError, KeyError, AssertionError) as e:  # of Detectron2's loaders
         raise DatasetError(
             f"The annotations of the data set '{name}' are damaged ({type(e).__name__}: {e})."
         ) from e

@@ -20,6 +20,7 @@ FAST = ("--method", "ODAM", "--max-instances", "2")
 def demo(monkeypatch, tmp_path, capsys):
     """Function: command line -> exit status, stderr; ``log``: stdout. Runs in an empty folder."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(ROOT / "demo")
     spec = importlib.util.spec_from_file_location("demo", ROOT / "demo" / "demo.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

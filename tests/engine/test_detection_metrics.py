@@ -92,7 +92,7 @@ def test_by_default_those_of_the_config_that_need_no_annotations(options):
         ("deletion", "There is no metric 'deletion'; choose among"),
         (
             "pointing_game",
-            "pointing_game needs annotated images: use --eval-only, or choose among .*average_drop",
+            "pointing_game needs annotated images: use evaluate, or choose among .*average_drop",
         ),
     ],
 )

@@ -1,6 +1,6 @@
 """
 Where a tool runs. That two ranks end with the numbers of one is tested in
-tests/tools/test_explain_net_eval.py.
+tests/cli/test_evaluate.py.
 """
 
 import argparse
@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch.multiprocessing import ProcessExitedException
 
+from d2_saliency.cli.arguments import add_launch_arguments
 from d2_saliency.engine import launch as module
 from d2_saliency.engine.launch import LaunchError, launch
-from tools.arguments import add_launch_arguments
 
 
 def main(args):

@@ -2,7 +2,7 @@
 Lazy config: NanoDet on the COCO photos of ../shared (development data that users do not have), as a
 model of unknown architecture. For the table in BENCHMARKS.md:
 
-    tools/compare_methods.py --config-file tests/evaluation/nanodet_photos.py --trust-config \
+    d2-saliency compare --config-file tests/evaluation/nanodet_photos.py --trust-config \
         --opts MODEL.SALIENCY_HEAD.LAYER fpn.lateral_convs.1
 """
 

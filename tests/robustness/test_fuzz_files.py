@@ -21,6 +21,7 @@ from torch import nn
 
 from d2_saliency import add_saliency_config, build_saliency_head, explainable
 from d2_saliency.checkpoint.weights import WeightsError, load_weights
+from d2_saliency.cli.arguments import add_explainer_arguments
 from d2_saliency.engine.config_files import ConfigError, merge_opts, merge_yaml
 from d2_saliency.engine.defaults import setup_cfg
 from d2_saliency.results.maps_file import MapsError, load_maps, save_maps
@@ -208,15 +209,12 @@ class TestConfigs:
 
 
 def test_contradictory_options():
-    args = dict.fromkeys(
-        ["method", "class_target", "score_thresh", "max_instances", "trust_config"]
+    parser = argparse.ArgumentParser()
+    add_explainer_arguments(parser)
+    config = "COCO-Detection/retinanet_R_50_FPN_1x.yaml"
+    args = parser.parse_args(
+        ["--config-file", config, "--seed", "3", "--opts", "MODEL.SALIENCY_HEAD.SEED", "4"]
     )
-    args.update(
-        config_file="COCO-Detection/retinanet_R_50_FPN_1x.yaml",
-        opts=["MODEL.SALIENCY_HEAD.SEED", "4"],
-        seed=3,
-    )
-    args = argparse.Namespace(**args)
     assert setup_cfg(args)[1].MODEL.SALIENCY_HEAD.SEED == 3  # the argument, as --help says of it
 
 

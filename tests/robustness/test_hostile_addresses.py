@@ -9,10 +9,10 @@ from torch import nn
 
 from d2_saliency.checkpoint.weights import WeightsError, load_weights
 from d2_saliency.engine.config_files import ConfigError, merge_yaml
+from tests.cli.conftest import tool  # noqa: F401
 from tests.conftest import ROOT
 from tests.file_server import files
 from tests.robustness.test_hostile_files import FAST, Mark
-from tests.tools.conftest import tool  # noqa: F401
 
 LEADS_OUT = [
     *(
@@ -241,7 +241,7 @@ class TestCommand:
             "MODEL.WEIGHTS",
             f"{file_server.url}/../../.bash_profile",
         )
-        self.fails(run, "explain_net: The weights 'http", "cannot be fetched")
+        self.fails(run, "d2-saliency explain: The weights 'http", "cannot be fetched")
         assert file_server.requests == [] and files(tmp_path) == set()
 
     def test_limits(self, tool, file_server, download_cache, tmp_path):  # noqa: F811

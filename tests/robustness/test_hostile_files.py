@@ -19,8 +19,8 @@ from d2_saliency.results.reader import ResultsError
 from d2_saliency.utils.image_files import output_names
 from d2_saliency.utils.image_io import ImageError, read_image
 from d2_saliency.visualization import write_report
+from tests.cli.conftest import tool  # noqa: F401
 from tests.conftest import ROOT
-from tests.tools.conftest import tool  # noqa: F401
 
 DEMO = ROOT / "configs" / "demo" / "faster_rcnn_planted.yaml"
 SCENE = ROOT / "demo" / "images" / "planted_0007.png"

@@ -1,4 +1,4 @@
-"""tools/explain_net.py --metrics: what each map is worth, in the report."""
+"""d2-saliency explain --metrics: what each map is worth, in the report."""
 
 import numpy as np
 import pytest
@@ -49,7 +49,7 @@ def overlap(instances, reference):
     [
         (
             ["--metrics", "pointing_game"],
-            "Metric pointing_game needs annotated images: use --eval-only, or choose",
+            "Metric pointing_game needs annotated images: use evaluate, or choose",
         ),
         (["--metrics", "drop"], "There is no metric 'drop'; choose among average_drop"),
         (

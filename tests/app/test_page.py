@@ -1,15 +1,17 @@
-"""How the web app is started."""
+"""Starts the web app."""
 
 import os
 import sys
 
 import pytest
 
+from d2_saliency.cli.main import main
+
 pytest.importorskip("gradio", reason="needs gradio: pip install -e '.[web]'")
 
 
-def test_only_this_machine_is_served_unless_asked(demo_folder, monkeypatch, tmp_path):
-    import app
+def test_only_this_machine_is_served_unless_asked(monkeypatch, tmp_path):
+    from d2_saliency.app import page as app
 
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     monkeypatch.setattr(app, "build", lambda events: "page")
@@ -18,16 +20,17 @@ def test_only_this_machine_is_served_unless_asked(demo_folder, monkeypatch, tmp_
         app, "launch", lambda *args: calls.append((*args, os.environ["GRADIO_TEMP_DIR"]))
     )
     for options in ([], ["--host", "0.0.0.0", "--port", "8080"]):
-        monkeypatch.setattr(sys, "argv", ["app.py", *options])
-        assert app.main() == 0
+        monkeypatch.setattr(sys, "argv", ["d2-saliency", "app", *options])
+        assert main() == 0
     (*default, folder), (*other, _) = calls
     assert default == ["page", "127.0.0.1", 7860] and other == ["page", "0.0.0.0", 8080]
     assert folder != str(tmp_path) and not os.path.exists(folder)  # the visitors' pictures are gone
 
 
-def test_nothing_is_shared_with_the_network(demo_folder, monkeypatch):
-    import app
+def test_nothing_is_shared_with_the_network(monkeypatch):
     import gradio as gr
+
+    from d2_saliency.app import page as app
 
     given = {}
     monkeypatch.setattr(gr.Blocks, "launch", lambda self, **options: given.update(options))

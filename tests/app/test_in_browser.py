@@ -1,4 +1,4 @@
-"""demo/app.py as visitors use it, in a real browser."""
+"""The web app as visitors use it, in a real browser."""
 
 import base64
 import io
@@ -19,12 +19,12 @@ SCENES = sorted((ROOT / "demo" / "images").glob("*.png"))
 
 
 @pytest.fixture(scope="module")
-def address(demo_folder, tmp_path_factory):
+def address(tmp_path_factory):
     """Where a server of this test listens."""
     patch = pytest.MonkeyPatch()
     patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
-    import app
-    from app_events import Events
+    from d2_saliency.app import page as app
+    from d2_saliency.app.events import Events
 
     page = app.build(Events())
     _, url, _ = app.launch(page, "127.0.0.1", None, prevent_thread_lock=True, quiet=True)

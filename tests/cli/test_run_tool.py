@@ -1,11 +1,14 @@
 """Exit statuses, and the one line that goes with them."""
 
 import builtins
+from argparse import Namespace
+from functools import partial
 
 import pytest
 
+from d2_saliency.cli import report
+from d2_saliency.cli.run_tool import run_tool
 from d2_saliency.utils.files import OutputError
-from tools.run_tool import run_tool
 
 
 def raising(error):
@@ -42,11 +45,11 @@ def test_stopped_while_the_package_is_loaded(capsys, monkeypatch):
     load = builtins.__import__
 
     def stopped(name, *args):
-        if name.startswith("d2_saliency"):
+        if name == "engine.defaults":
             raise KeyboardInterrupt
         return load(name, *args)
 
     monkeypatch.setattr(builtins, "__import__", stopped)
-    status = run_tool("a_tool", lambda: 0)
+    status = run_tool("a_tool", partial(report.run, Namespace(folders=[])))
     monkeypatch.undo()
     assert status == 130 and capsys.readouterr().err.startswith("a_tool: stopped;")

@@ -1,4 +1,4 @@
-"""What the buttons and clicks of demo/app.py do."""
+"""Carries out what visitors ask for with the buttons and clicks of the web app."""
 
 import base64
 import html
@@ -16,7 +16,15 @@ from typing import Callable, Dict, Iterator, List, Optional, Tuple
 import cv2
 import gradio as gr
 import numpy as np
-from app_session import (
+from detectron2.structures import Instances
+from PIL import Image, ImageDraw
+
+from ..results.class_names import class_name
+from ..utils.bundled import bundled
+from ..utils.image_files import list_images
+from ..utils.image_io import read_image
+from ..visualization import draw_panel
+from .session import (
     Cancelled,
     Detector,
     Session,
@@ -27,15 +35,7 @@ from app_session import (
     read_upload,
     write_bundle,
 )
-from detectron2.structures import Instances
-from PIL import Image, ImageDraw
 
-from d2_saliency.results.class_names import class_name
-from d2_saliency.utils.image_files import list_images
-from d2_saliency.utils.image_io import read_image
-from d2_saliency.visualization import draw_panel
-
-ROOT = Path(__file__).resolve().parents[1]
 SHOWN_SIDE = 1024  # pixels of the longer side of the picture to click
 NO_METHOD = "no other"
 # A model may run a hundred times a second; a browser that shows each is too busy for a click.
@@ -49,8 +49,8 @@ class Events:
     """
 
     def __init__(self):
-        configs = sorted((ROOT / "configs" / "demo").glob("[!B]*.yaml"))
-        weights = ROOT / "demo" / "weights"
+        configs = sorted(bundled("configs/demo").glob("[!B]*.yaml"))
+        weights = bundled("demo/weights")
         self.detectors = {
             c.stem: Detector(c) for c in configs if (weights / f"{c.stem}.pth").is_file()
         }
@@ -211,7 +211,7 @@ def messages() -> Iterator[None]:
 
 
 def bundled_images() -> List[Path]:
-    return list_images([str(ROOT / "demo" / "images"), str(ROOT / "demo" / "images_shortcut")])
+    return list_images([str(bundled("demo/images")), str(bundled("demo/images_shortcut"))])
 
 
 def open_bundled(index: int = 0) -> Session:

@@ -1,4 +1,4 @@
-"""What the web app's buttons do, without a browser."""
+"""Presses the web app's buttons without a browser."""
 
 from types import SimpleNamespace
 
@@ -10,10 +10,10 @@ ME, OTHER = SimpleNamespace(session_hash="me"), SimpleNamespace(session_hash="ot
 
 
 @pytest.fixture
-def app_events(demo_folder):
-    import app_events
+def app_events():
+    from d2_saliency.app import events
 
-    return app_events
+    return events
 
 
 def test_cancel_ends_the_work_of_one_visitor(app_events):

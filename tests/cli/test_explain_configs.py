@@ -1,5 +1,5 @@
 """
-tools/explain_net.py with every kind of config: stock and ours, YAML and lazy, paths and model-zoo
+d2-saliency explain with every kind of config: stock and ours, YAML and lazy, paths and model-zoo
 names.
 """
 
@@ -147,7 +147,7 @@ class TestConfigs:
         monkeypatch.setenv("FVCORE_CACHE", "empty_cache")
         run = tool("--input", SCENE, "--config-file", "COCO-Detection/retinanet_R_101_FPN_3x.yaml")
         address = "https://dl.fbaipublicfiles.com/detectron2/COCO-Detection/retinanet_R_101_FPN_3x/190397697/model_final"
-        assert run.status == 2 and f"explain_net: The weights '{address}" in run.err
+        assert run.status == 2 and f"d2-saliency explain: The weights '{address}" in run.err
         assert (
             "cannot be fetched (Name or service not known)" in run.err
             and "--opts MODEL.WEIGHTS FILE" in run.err

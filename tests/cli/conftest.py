@@ -1,6 +1,5 @@
-"""Fixture that runs tools/explain_net.py in this process, as from a terminal in another folder."""
+"""Fixture that runs d2-saliency in this process, as from a terminal in another folder."""
 
-import importlib.util
 import json
 import logging
 import sys
@@ -9,23 +8,22 @@ from types import SimpleNamespace
 import pytest
 from detectron2.utils.logger import setup_logger
 
-from tests.conftest import ROOT
+from d2_saliency.cli.main import main
 
 
 @pytest.fixture
 def tool(monkeypatch, tmp_path, capsys):
-    """Function: command line -> status, out, err; plus what is in the output folder "out"."""
+    """
+    Function: words after "d2-saliency explain" or another command -> status, out, err; plus what is
+    in the output folder "out".
+    """
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(ROOT / "tools")
-    spec = importlib.util.spec_from_file_location("explain_net", ROOT / "tools" / "explain_net.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
 
-    def run(*args):
+    def run(*args, command="explain"):
         setup_logger.cache_clear()  # its handler writes to the sys.stdout of its first call
-        monkeypatch.setattr(sys, "argv", ["explain_net.py", *map(str, args)])
+        monkeypatch.setattr(sys, "argv", ["d2-saliency", command, *map(str, args)])
         try:
-            status = module.main()
+            status = main()
         except SystemExit as e:  # argparse
             status = e.code
         out = tmp_path / "out"

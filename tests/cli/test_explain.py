@@ -1,5 +1,5 @@
 """
-tools/explain_net.py as a person uses it: whole commands, run from another folder than the
+d2-saliency explain as a person uses it: whole commands, run from another folder than the
 repository.
 """
 
@@ -306,7 +306,9 @@ class TestFailures:
         (tmp_path / "text.jpg").write_text("hello")
         inputs = [] if "--input" in args else ["--input", SCENE]
         run = tool(*inputs, *([] if "--output" in args else ["--output", "out"]), *args)
-        assert run.status == 2 and message in run.err and run.err.startswith("explain_net: ")
+        assert (
+            run.status == 2 and message in run.err and run.err.startswith("d2-saliency explain: ")
+        )
         assert run.err.count("\n") == 1 and not run.folder.exists()
 
     @pytest.mark.parametrize(

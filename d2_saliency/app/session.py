@@ -1,6 +1,6 @@
 """
-What demo/app.py does for one visitor: their image, what was found in it, and its maps. Nothing here
-is shared.
+Holds one visitor's image, the detections in it and their maps, and computes them. Visitors share
+the detectors, and nothing else.
 """
 
 import shutil
@@ -16,12 +16,13 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.structures import Instances
 from PIL import Image, UnidentifiedImageError
 
-from d2_saliency import add_saliency_config, build_saliency_head
-from d2_saliency.engine.explainer import DefaultExplainer
-from d2_saliency.engine.methods import build_methods
-from d2_saliency.results.writer import ResultsWriter, finish_results
-from d2_saliency.utils.image_io import ImageError, read_image
-from d2_saliency.visualization import save_panels, write_report
+from ..config import add_saliency_config
+from ..engine.explainer import DefaultExplainer
+from ..engine.methods import build_methods
+from ..modeling import build_saliency_head
+from ..results.writer import ResultsWriter, finish_results
+from ..utils.image_io import ImageError, read_image
+from ..visualization import save_panels, write_report
 
 MAX_BYTES = 20 * 2**20  # of an uploaded file
 MAX_PIXELS = 40_000_000
@@ -38,7 +39,7 @@ class Detector:
     def __init__(self, config_file: Path):
         self.config_file = config_file
         self.lock = threading.Lock()
-        self._explainer = None
+        self._explainer: Optional[DefaultExplainer] = None
 
     @property
     def explainer(self) -> DefaultExplainer:
@@ -72,7 +73,7 @@ class Detector:
                     feature.register_hook(lambda gradient: on_pass())
 
         with self.lock:
-            backbone = self.explainer.model.backbone
+            backbone = self.explainer.model.get_submodule("backbone")
             handles = [
                 backbone.register_forward_pre_hook(lambda *_: on_pass()),
                 backbone.register_forward_hook(watch_backward),
@@ -199,7 +200,7 @@ def explain_box(
 
 def write_bundle(detectors: Dict[str, Detector], session: Session, folder: Path) -> Path:
     """
-    Everything that was explained in the visitor's image, as tools/explain_net.py writes it, one
+    Everything that was explained in the visitor's image, as "d2-saliency explain" writes it, one
     folder a detector.
 
     Returns:
@@ -212,7 +213,7 @@ def write_bundle(detectors: Dict[str, Detector], session: Session, folder: Path)
         detector = detectors[name]
         cfg = detector.cfg(method, class_target)
         weights = detector.explainer.weights
-        (described,) = build_methods(cfg, [cfg], weights, command="demo/app.py")
+        (described,) = build_methods(cfg, [cfg], weights, command="d2-saliency app")
         writer = ResultsWriter(content / f"{name}_{class_target}", described.run)
         names = detector.explainer.class_names
         writer.add_image("image", "", session.name, session.image, instances, names)

@@ -1,6 +1,5 @@
-"""tools/explain_net.py --eval-only and tools/compare_methods.py: whole commands on four scenes."""
+"""d2-saliency evaluate and compare: whole commands on four scenes."""
 
-import importlib.util
 import json
 import os
 import signal
@@ -8,11 +7,11 @@ import socket
 import subprocess
 import sys
 import time
+from functools import partial
 
 import cv2
 import pytest
 import torch
-from detectron2.utils.logger import setup_logger
 
 from d2_saliency.data.planted_causes import cache_dir, split_scene
 from d2_saliency.engine.evaluate import dataset_names
@@ -48,26 +47,31 @@ def scenes(tmp_path, monkeypatch):
     return [{**record, "file_name": str(folder / record["file_name"])} for record in records]
 
 
+@pytest.fixture
+def evaluate(tool):
+    return partial(tool, command="evaluate")
+
+
 def results(folder, method="ODAM"):
     return json.loads((folder / "inference" / "planted_val" / method / "metrics.json").read_text())
 
 
-def test_metrics_of_a_data_set_and_a_second_run_that_has_nothing_to_do(tool):
-    first = tool("--eval-only", "--output", "out", *FAST, *METRICS)
+def test_metrics_of_a_data_set_and_a_second_run_that_has_nothing_to_do(evaluate):
+    first = evaluate("--output", "out", *FAST, *METRICS)
     assert first.status == 0 and "| deletion_insertion | insertion_s1 |" in first.out
     numbers = results(first.folder)
     assert numbers["counts"]["images"] == numbers["counts"]["detections"] == NUM_SCENES
     assert 0.5 < numbers["metrics"]["deletion_insertion"]["insertion_s1"]["mean"] <= 1
-    again = tool("--eval-only", "--output", "out", *FAST, *METRICS, "TEST.SALIENCY.BATCH_SIZE", "2")
+    again = evaluate("--output", "out", *FAST, *METRICS, "TEST.SALIENCY.BATCH_SIZE", "2")
     assert "4 of 4 images were done already" in again.out and results(again.folder) == numbers
     page = (first.folder / "inference" / "planted_val" / "metrics.html").read_text()
     assert page.count('<img src="data:image/svg+xml;base64,') == 3  # two of violins, one of curves
     assert "http" not in page
 
 
-def test_several_methods_are_compared_on_the_same_detections(tool):
+def test_several_methods_are_compared_on_the_same_detections(evaluate):
     methods = ("--method", "ODAM", "GradCAM", "--max-instances", "1")
-    run = tool("--eval-only", "--output", "out", "--num-images", "2", *methods, *METRICS)
+    run = evaluate("--output", "out", "--num-images", "2", *methods, *METRICS)
     text = (run.folder / "inference" / "planted_val" / "comparison.md").read_text()
     assert "2 detections that all methods explained" in text and "| difference from ODAM |" in text
     means = {
@@ -85,9 +89,9 @@ def test_several_methods_are_compared_on_the_same_detections(tool):
     )
 
 
-def test_one_image_that_fails_does_not_cost_the_others(tool, scenes):
+def test_one_image_that_fails_does_not_cost_the_others(evaluate, scenes):
     os.remove(scenes[1]["file_name"])
-    run = tool("--eval-only", "--num-images", "2", "--output", "out", *FAST, *METRICS)
+    run = evaluate("--num-images", "2", "--output", "out", *FAST, *METRICS)
     assert run.status == 1 and "does not exist" in run.out and "Traceback" not in run.out + run.err
     assert (
         results(run.folder)["counts"]["failed"] == 1
@@ -113,8 +117,8 @@ def test_one_image_that_fails_does_not_cost_the_others(tool, scenes):
         (["--num-gpus", "99"], "On CPUs, start the tool with torchrun --nproc-per-node N."),
     ],
 )
-def test_one_line_that_says_what_to_do(tool, args, message):
-    run = tool("--eval-only", "--output", "out", *FAST, *args)
+def test_one_line_that_says_what_to_do(evaluate, args, message):
+    run = evaluate("--output", "out", *FAST, *args)
     assert run.status == 2 and message in run.err and run.err.count("\n") == 1
 
 
@@ -125,27 +129,11 @@ def test_data_sets_of_both_kinds_of_config():
     assert dataset_names(lazy) == ["coco_2017_val"]
 
 
-def test_references_tell_what_a_metric_is_worth(monkeypatch, tmp_path, capsys):
-    monkeypatch.syspath_prepend(ROOT / "tools")
-    spec = importlib.util.spec_from_file_location(
-        "compare_methods", ROOT / "tools" / "compare_methods.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def test_references_tell_what_a_metric_is_worth(tool, tmp_path):
     metrics = "['cause_energy','pointing_game']"
-    words = [
-        "--references",
-        "--max-instances",
-        "1",
-        "--output",
-        str(tmp_path / "out"),
-        "--method",
-        "ODAM",
-    ]
+    words = ["--references", "--max-instances", "1", "--output", "out", "--method", "ODAM"]
     words += ["--class-targets", "score", "logit", "--opts", "TEST.SALIENCY.METRICS", metrics]
-    monkeypatch.setattr(sys, "argv", ["compare_methods.py", *words])
-    setup_logger.cache_clear()
-    assert module.main() == 0
+    assert tool(*words, command="compare").status == 0
     folders = {"ODAM", "ODAM_logit", "TrueCause", "InvertedCause", "Random"}
     assert {p.parent.name for p in (tmp_path / "out").glob("*/metrics.json")} == folders
     numbers = {
@@ -162,6 +150,12 @@ def test_references_tell_what_a_metric_is_worth(monkeypatch, tmp_path, capsys):
     assert numbers["TrueCause"]["pointing_game"]["hit"]["mean"] == 1
 
 
+MARK = """
+import os, pathlib
+pathlib.Path("imported_by_rank_" + os.environ["RANK"]).touch()
+"""
+
+
 class Ranks:
     """Two processes with the environment that torchrun gives them."""
 
@@ -175,7 +169,10 @@ class Ranks:
             "--eval-only",
             "--output",
             "two",
+            "--import",
+            "mark.py",
         ]
+        (folder / "mark.py").write_text(MARK)
         self.processes = []
         for rank in range(2):
             env = {
@@ -205,8 +202,8 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-def test_two_ranks_one_of_them_killed_end_with_the_numbers_of_one(tool, tmp_path, one_thread):
-    single = results(tool("--eval-only", "--output", "out", *FAST, *METRICS).folder)
+def test_two_ranks_one_of_them_killed_end_with_the_numbers_of_one(evaluate, tmp_path, one_thread):
+    single = results(evaluate("--output", "out", *FAST, *METRICS).folder)
     folder = tmp_path / "two" / "inference" / "planted_val"
     records = folder / "records" / "ODAM"
     ranks = Ranks(tmp_path)
@@ -227,3 +224,7 @@ def test_two_ranks_one_of_them_killed_end_with_the_numbers_of_one(tool, tmp_path
     )
     assert all(path.stat().st_mtime_ns == written for path, written in done.items())
     assert results(tmp_path / "two") == single
+    assert {p.name for p in tmp_path.glob("imported_*")} == {
+        "imported_by_rank_0",
+        "imported_by_rank_1",
+    }

@@ -1,4 +1,4 @@
-"""tools/explain_net.py --target-box --target-class: objects that the user names."""
+"""d2-saliency explain --target-box --target-class: objects that the user names."""
 
 from tests.conftest import ROOT
 

@@ -1,4 +1,4 @@
-"""What the web app does for a visitor, without a web."""
+"""Does the web app's work for a visitor, without a web."""
 
 import struct
 import zipfile
@@ -17,10 +17,10 @@ KEY = ("faster_rcnn_planted", "ODAM", "score")
 
 
 @pytest.fixture(scope="module")
-def app(demo_folder):
-    import app_session
+def app():
+    from d2_saliency.app import session
 
-    return app_session
+    return session
 
 
 @pytest.fixture(scope="module")

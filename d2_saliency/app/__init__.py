@@ -1,0 +1,1 @@
+"""The web app; :mod:`.page` needs gradio."""

@@ -1,0 +1,46 @@
+"""
+Serve a web app: choose an image, click what the detector found, and see the five maps that say why.
+
+Runs on this machine, for its own browser only. Needs gradio: pip install 'gradio>=6'
+"""
+
+import argparse
+
+from .arguments import natural
+
+SUMMARY = "serve a web app to this machine's browser"
+RESUMES = False
+EXAMPLES = """
+examples:
+  d2-saliency app                              http://127.0.0.1:7860
+  d2-saliency app --host 0.0.0.0 --port 8080   others can come in, e.g. to a container
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--host",
+        metavar="ADDRESS",
+        default="127.0.0.1",
+        help="address to listen at, e.g. 0.0.0.0 to let others in (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--port",
+        type=natural,
+        metavar="N",
+        default=7860,
+        help="e.g. 8080 (default: %(default)s)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    try:
+        import gradio  # noqa: F401
+    except ImportError:
+        raise ValueError("The web app needs gradio: pip install 'gradio>=6'") from None
+    from ..app.page import serve
+    from ..engine.defaults import setup_terminal
+
+    setup_terminal()
+    serve(args.host, args.port)
+    return 0
