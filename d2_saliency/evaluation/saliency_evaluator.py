@@ -43,10 +43,12 @@ class SaliencyEvaluator(DatasetEvaluator):
     is skipped, and the log says so.
 
     Examples:
-        evaluator = SaliencyEvaluator("coco_2017_val", model, metrics=("pointing_game",
-        "deletion_insertion")) results = inference_on_dataset(model,
-        build_detection_test_loader(cfg, "coco_2017_val"), evaluator)
+        ```python
+        evaluator = SaliencyEvaluator("coco_2017_val", model, metrics=("deletion_insertion",))
+        loader = build_detection_test_loader(cfg, "coco_2017_val")
+        results = inference_on_dataset(model, loader, evaluator)
         results["deletion_insertion"]["insertion_s1"]
+        ```
     """
 
     @configurable

@@ -45,9 +45,10 @@ class SaliencyPanopticFPN(SaliencyPanopticFPNMixin, PanopticFPN):
     """
     ``PanopticFPN`` that explains its detections; same configuration, same checkpoint keys.
 
+    All other arguments are those of ``PanopticFPN``.
+
     Args:
         saliency_head: a :class:`SaliencyHead`, or None for the stock behaviour.
-        others: see :class:`PanopticFPN`.
     """
 
     @configurable

@@ -221,9 +221,10 @@ class SaliencyRCNN(SaliencyRCNNMixin, GeneralizedRCNN):
     """
     ``GeneralizedRCNN`` that explains its detections; same configuration, same checkpoint keys.
 
+    All other arguments are those of ``GeneralizedRCNN``.
+
     Args:
         saliency_head: a :class:`SaliencyHead`, or None for the stock behaviour.
-        others: see :class:`GeneralizedRCNN`.
     """
 
     @configurable

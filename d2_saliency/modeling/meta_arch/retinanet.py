@@ -36,9 +36,10 @@ class SaliencyRetinaNet(SaliencyRetinaNetMixin, RetinaNet):
     """
     ``RetinaNet`` that explains its detections; same configuration, same checkpoint keys.
 
+    All other arguments are those of ``RetinaNet``.
+
     Args:
         saliency_head: a :class:`SaliencyHead`, or None for the stock behaviour.
-        others: see :class:`RetinaNet`.
     """
 
     @configurable

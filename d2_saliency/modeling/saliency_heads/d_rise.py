@@ -77,8 +77,9 @@ class DRISE(SaliencyHead):
         **kwargs,
     ):
         """
+        The arguments are the config keys ``DRISE.*``.
+
         Args:
-            others: see the config keys ``DRISE.*``.
             kwargs: see :class:`SaliencyHead`.
         """
         super().__init__(**kwargs)

@@ -43,9 +43,10 @@ class ODSmoothGrad(NoiseMixin, Gradient):
         self, detector, batched_input: Dict, clean, noise: Optional[Iterable[Tensor]] = None
     ) -> Fields:
         """
+        The first three arguments are those of :meth:`SaliencyHead.explain`.
+
         Args:
             noise: n tensors of the image's shape to add to it, in place of :func:`gaussian_noise`.
-            others: see :meth:`SaliencyHead.explain`.
         """
         detector = self.runner(detector)
         reference, image = clean.instances[0], batched_input["image"]
