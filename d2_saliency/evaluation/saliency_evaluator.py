@@ -69,7 +69,7 @@ class SaliencyEvaluator(DatasetEvaluator):
             dataset_name: a registered data set, the one that the images will be of.
             model: the explaining model, which is asked for its outputs on perturbed images.
             metrics: names of :data:`METRICS`.
-            output_dir: for records/<image>.json and metrics.json; None: nothing is written.
+            output_dir: for ``records/<image>.json`` and metrics.json; None: nothing is written.
             score_thresh: detections with a score above this count (SSGrad-CAM++: 0.6, ODSmoothGrad:
                 0.9).
             iou_thresh: a detection is of an object of its class if their IoU is above this.
