@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     # from images to explained detections, and what their maps are worth
     from .engine.explainer import DefaultExplainer
     from .evaluation import SaliencyEvaluator
+    from .keys import CLASS_TARGETS
 
     # models and methods
     from .modeling import (
-        CLASS_TARGETS,
         SALIENCY_HEAD_REGISTRY,
         BlackBox,
         SaliencyHead,
@@ -43,7 +43,7 @@ HOMES = {
     "add_saliency_config": "config",
     "DefaultExplainer": "engine.explainer",
     "SaliencyEvaluator": "evaluation",
-    "CLASS_TARGETS": "modeling",
+    "CLASS_TARGETS": "keys",
     "SALIENCY_HEAD_REGISTRY": "modeling",
     "BlackBox": "modeling",
     "SaliencyHead": "modeling",

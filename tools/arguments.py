@@ -1,13 +1,16 @@
 """
 Arguments that the tools share.
 
-Imports neither torch nor d2_saliency, so that --help and mistyped commands are answered at once.
+Imports nothing that imports torch, so that --help and mistyped commands are answered at once.
 """
 
 import argparse
 import math
 import re
 from pathlib import Path
+from typing import Any
+
+from d2_saliency.keys import CLASS_TARGETS, KEYS
 
 ROOT = Path(__file__).resolve().parents[1]
 HEADS = ROOT / "d2_saliency" / "modeling" / "saliency_heads"
@@ -17,17 +20,13 @@ METHODS = sorted(
 )
 """Read from the sources, as importing them imports torch."""
 
-# What the package says, too; tests/tools/test_arguments.py compares.
-CLASS_TARGETS = ("score", "logit", "contrast")
 OUTPUTS = ("class", "x_min", "y_min", "x_max", "y_max")
-DEFAULTS = {
-    "NAME": "ODSmoothGrad",
-    "CLASS_TARGET": "score",
-    "SCORE_THRESH": 0.5,
-    "MAX_INSTANCES": 20,
-    "SEED": 0,
-}
-"""Of ``MODEL.SALIENCY_HEAD``."""
+"""Those of the package, which has them beside torch; tests/tools/test_arguments.py compares."""
+
+
+def default(name: str) -> Any:
+    """Of a key of ``MODEL.SALIENCY_HEAD``."""
+    return KEYS[f"MODEL.SALIENCY_HEAD.{name}"].default
 
 
 def add_explainer_arguments(
@@ -56,7 +55,7 @@ def add_explainer_arguments(
         metavar="NAME",
         help=f"saliency method, one of {', '.join(METHODS)}; e.g. Gradient"
         f"{', or ODAM Gradient for the same detections with both' if several_methods else ''} "
-        f"(default: the config's, {DEFAULTS['NAME']})",
+        f"(default: the config's, {default('NAME')})",
     )
     parser.add_argument(
         "--class-target",
@@ -64,7 +63,7 @@ def add_explainer_arguments(
         help="what the class map explains: the output score, the logit before it, or the contrast "
         "of the class's logit "
         "to the other classes, e.g. contrast to see why it is this class and no other "
-        f"(default: the config's, {DEFAULTS['CLASS_TARGET']})",
+        f"(default: the config's, {default('CLASS_TARGET')})",
     )
     parser.add_argument(
         "--score-thresh",
@@ -72,21 +71,21 @@ def add_explainer_arguments(
         metavar="P",
         help="explain detections with a score above P, e.g. 0.7; the detector itself drops those "
         "below the config's "
-        f"SCORE_THRESH_TEST (default: the config's, {DEFAULTS['SCORE_THRESH']})",
+        f"SCORE_THRESH_TEST (default: the config's, {default('SCORE_THRESH')})",
     )
     parser.add_argument(
         "--max-instances",
         type=natural,
         metavar="N",
         help="explain at most N detections of an image, best scores first, e.g. 5; 0: all "
-        f"(default: the config's, {DEFAULTS['MAX_INSTANCES']})",
+        f"(default: the config's, {default('MAX_INSTANCES')})",
     )
     parser.add_argument(
         "--seed",
         type=natural,
         metavar="S",
         help="of the noise: the same seed gives the same maps, e.g. 1 (default: the config's, "
-        f"{DEFAULTS['SEED']})",
+        f"{default('SEED')})",
     )
     parser.add_argument(
         "--trust-config",

@@ -9,6 +9,7 @@ from detectron2.structures import Instances
 from ..evaluation.build import METRICS, applicable_metrics, check_metrics
 from ..evaluation.explained_image import MetricSettings
 from ..evaluation.metric_runner import MetricRunner
+from ..keys import check_values
 from .explainer import DefaultExplainer
 
 
@@ -35,6 +36,7 @@ class DetectionMetrics:
             ValueError: there is no such metric, it needs annotations, or none can judge this
                 model's maps. Of several, those that cannot are left out, and the log says so.
         """
+        check_values("TEST.SALIENCY", options)
         check_metrics(options.METRICS if names is None else names)
         self.names = (
             [name for name in options.METRICS if not METRICS[name].needs]

@@ -6,6 +6,8 @@ from typing import Callable, Dict, FrozenSet, List, Sequence, Tuple
 
 from torch import nn
 
+from ..keys import did_you_mean
+
 logger = logging.getLogger(__name__)
 
 
@@ -53,6 +55,7 @@ def check_metrics(names: Sequence[str]) -> None:
     if unknown:
         raise ValueError(
             f"There is no metric '{unknown[0]}'; choose among {', '.join(sorted(METRICS))}."
+            f"{did_you_mean(unknown[0], METRICS)}"
         )
 
 

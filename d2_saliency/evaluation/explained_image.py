@@ -9,7 +9,7 @@ from detectron2.config import CfgNode
 from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
-from ..modeling.baselines import BASELINES
+from ..keys import check_values
 from .ground_truth import Truth
 from .perturbed_image import PerturbedImage
 
@@ -36,21 +36,11 @@ class MetricSettings:
     coordinate_area: float = 0.2
     num_draws: int = 3
     noise: float = 0.05
-    batch_size: int = 8
+    batch_size: int = 4
     seed: int = 0
 
     def __post_init__(self):
-        for name in ("deletion_fill", "insertion_fill"):
-            if getattr(self, name) not in BASELINES:
-                raise ValueError(
-                    f"TEST.SALIENCY.{name.upper()} is '{getattr(self, name)}'; choose one of "
-                    f"{', '.join(BASELINES)}."
-                )
-        for name in ("num_steps", "num_draws", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"TEST.SALIENCY.{name.upper()} is {getattr(self, name)}; it is at least 1."
-                )
+        check_values("TEST.SALIENCY", vars(self))
 
     @classmethod
     def from_options(cls, options: CfgNode) -> "MetricSettings":

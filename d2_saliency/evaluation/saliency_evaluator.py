@@ -11,6 +11,7 @@ from detectron2.structures import Instances
 from detectron2.utils import comm
 from torch import nn
 
+from ..keys import KEYS, check_values
 from ..results.record_store import RecordStore
 from ..utils.files import write_json
 from .build import METRICS, applicable_metrics, check_metrics
@@ -21,14 +22,7 @@ from .summary import as_json, as_results, counts, finite, summarise, summary_tab
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_METRICS = (
-    "deletion_insertion",
-    "average_drop",
-    "pointing_game",
-    "pointing_game_masks",
-    "iof_thirds",
-    "coordinate_deletion",
-)
+DEFAULT_METRICS = tuple(KEYS["TEST.SALIENCY.METRICS"].default)
 
 
 class SaliencyEvaluator(DatasetEvaluator):
@@ -82,6 +76,7 @@ class SaliencyEvaluator(DatasetEvaluator):
             ValueError: a metric does not exist, the model does not explain, or no metric can judge
                 its maps.
         """
+        check_values("TEST.SALIENCY", locals())
         check_metrics(metrics)
         self._model = getattr(model, "module", model)  # of DistributedDataParallel
         if not hasattr(self._model, "raw_outputs"):

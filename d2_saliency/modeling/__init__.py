@@ -8,11 +8,10 @@ from .meta_arch import (
     explainable,
 )
 from .saliency_heads import SALIENCY_HEAD_REGISTRY, SaliencyHead, build_saliency_head, method_names
-from .targets import CLASS_TARGETS, instance_targets
+from .targets import differentiable_targets, instance_targets
 
 __all__ = [
     "BlackBox",
-    "CLASS_TARGETS",
     "SALIENCY_HEAD_REGISTRY",
     "SaliencyGeneric",
     "SaliencyHead",
@@ -22,6 +21,7 @@ __all__ = [
     "build_explainable",
     "build_saliency_head",
     "explainable",
+    "differentiable_targets",
     "instance_targets",
     "method_names",
 ]

@@ -5,8 +5,6 @@ Images without the information: what stands where an image is hidden, and where 
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
-BASELINES = ("black", "mean", "blur")
-
 
 def baseline_image(image: Tensor, baseline: str) -> Tensor:
     """

@@ -24,14 +24,12 @@ from detectron2.config import configurable
 from detectron2.structures import Instances
 from torch import Tensor, nn
 
+from ..keys import check_values
 from .batching import reproducible_batch_size, run_in_batches
 from .layers import recorded_output
 from .matching import match_instances
 from .optimize import half_precision
 from .sparse_backward import skipping_zeros
-
-MATCHES = ("detection", "index")
-WINDOWS = ("off", "auto")
 
 Result = TypeVar("Result")
 
@@ -95,19 +93,13 @@ class NoiseMixin(Head):
             window: "off", or "auto" for passes on a part of the image, see :class:`ODSmoothGrad`.
             kwargs: see the saliency head.
         """
+        check_values("MODEL.SALIENCY_HEAD.SMOOTHGRAD", locals())
         super().__init__(**kwargs)
-        key = "MODEL.SALIENCY_HEAD.SMOOTHGRAD"
-        if match not in MATCHES:
-            raise ValueError(f"{key}.MATCH is '{match}'; choose one of {MATCHES}.")
         if num_samples < self.min_samples:
             raise ValueError(
-                f"{key}.NUM_SAMPLES is {num_samples}; {type(self).__name__} needs at least "
-                f"{self.min_samples}."
+                f"MODEL.SALIENCY_HEAD.SMOOTHGRAD.NUM_SAMPLES is {num_samples}; "
+                f"{type(self).__name__} needs at least {self.min_samples}."
             )
-        if batch_size < 1:
-            raise ValueError(f"{key}.BATCH_SIZE is {batch_size}; choose at least 1.")
-        if window not in WINDOWS:
-            raise ValueError(f"{key}.WINDOW is '{window}'; choose one of {WINDOWS}.")
         self.num_samples = num_samples
         self.sigma = sigma
         self.iou_thresh = iou_thresh

@@ -1,13 +1,14 @@
 """What a saliency map explains: the five scalar outputs of each detection."""
 
-from typing import List
+from typing import List, Tuple
 
 import torch
 from detectron2.structures import Instances
 from torch import Tensor
 from torch.nn import functional as F
 
-CLASS_TARGETS = ("score", "logit", "contrast")
+from ..keys import check_values
+from .log_odds import score_slope
 
 
 def instance_targets(instances: Instances, class_target: str = "score") -> Tensor:
@@ -39,12 +40,36 @@ def instance_targets(instances: Instances, class_target: str = "score") -> Tenso
     """
     if class_target == "mask":
         return _mask_targets(instances)
-    if class_target not in CLASS_TARGETS:
-        raise ValueError(
-            f"MODEL.SALIENCY_HEAD.CLASS_TARGET is '{class_target}'; choose one of {CLASS_TARGETS}."
-        )
+    check_values("MODEL.SALIENCY_HEAD", {"class_target": class_target})
     class_output = _score_only_target if not instances.has("class_logits") else _class_target
     return torch.cat([class_output(instances, class_target)[:, None], instances.raw_boxes], dim=1)
+
+
+def differentiable_targets(
+    instances: Instances, class_target: str = "score"
+) -> Tuple[Tensor, Tensor]:
+    """
+    What to differentiate for :func:`instance_targets`: y, and slopes to multiply its gradient with.
+
+    A score s is differentiated as its log-odds l, for ds = s (1 - s) dl: dl has all its digits
+    where s rounds to 1, and is not too small for half precision, as s (1 - s) may be.
+
+    Args:
+        instances: as for :func:`instance_targets`, and ``class_log_odds`` (N, K) of the scores, see
+            :mod:`.log_odds`. Where an architecture does not reveal them, the score is
+            differentiated as it is.
+        class_target: see :func:`instance_targets`.
+
+    Returns:
+        y (N, 5), and slopes (N, 5): 1, for a score its s (1 - s), but at least ``SMALLEST_SLOPE``.
+        Where that holds it up, a class map has its shape but is too large.
+    """
+    if class_target != "score" or not instances.has("class_log_odds"):
+        targets = instance_targets(instances, class_target)
+        return targets, torch.ones_like(targets)
+    log_odds = instances.class_log_odds.gather(1, _explained_classes(instances)[:, None])
+    targets = torch.cat([log_odds, instances.raw_boxes], dim=1)
+    return targets, torch.cat([score_slope(log_odds), torch.ones_like(targets[:, 1:])], dim=1)
 
 
 def target_objects(instances: Instances) -> Instances:
@@ -78,11 +103,12 @@ def check_classes(objects: List[Instances], num_classes: int) -> None:
             )
 
 
+def _explained_classes(instances: Instances) -> Tensor:
+    return instances.target_classes if instances.has("target_classes") else instances.pred_classes
+
+
 def _class_target(instances: Instances, class_target: str) -> Tensor:
-    classes = (
-        instances.target_classes if instances.has("target_classes") else instances.pred_classes
-    )
-    logits = instances.class_logits
+    classes, logits = _explained_classes(instances), instances.class_logits
     if class_target == "score":
         return instances.class_probs.gather(1, classes[:, None])[:, 0]
     own = logits.gather(1, classes[:, None])[:, 0]

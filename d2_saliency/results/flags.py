@@ -17,7 +17,7 @@ def detection_flags(instances: Instances, num_samples: Optional[int] = None) -> 
     Args:
         instances: with pred_saliency and perhaps pred_mask_saliency; from methods with noise passes
             also num_matched, of objects asked for detected, where a gradient overflowed
-            num_overflowed
+            num_overflowed, where a score lost its gradient rounded_score
         num_samples: number of noise passes
     """
     fields, explained = saliency_fields(instances), instances.pred_saliency.explained.tolist()
@@ -38,6 +38,8 @@ def detection_flags(instances: Instances, num_samples: Optional[int] = None) -> 
                 for name, count in counts
                 if count > 0
             ]
+        if instances.has("rounded_score") and instances.rounded_score[i] == 1:
+            notes.append("score rounds to 1: its gradient is lost, do not trust the class map")
         if instances.has("detected"):
             notes.append(
                 "asked for, detected too" if instances.detected[i] else "asked for, not detected"

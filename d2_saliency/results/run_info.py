@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 
+from ..keys import KEYS
 from ..utils.digest import digest, file_digest
 from ..version import __version__
 
@@ -19,11 +20,7 @@ NEUTRAL_KEYS = (
     "MODEL.DEVICE",
     "MODEL.WEIGHTS",
     "OUTPUT_DIR",
-    "MODEL.SALIENCY_HEAD.SMOOTHGRAD.BATCH_SIZE",
-    "MODEL.SALIENCY_HEAD.INTEGRATED_GRADIENTS.BATCH_SIZE",
-    "MODEL.SALIENCY_HEAD.DRISE.BATCH_SIZE",
-    "TEST.SALIENCY.BATCH_SIZE",
-    "MODEL.SALIENCY_HEAD.DOWNLOAD",
+    *(name for name, key in KEYS.items() if not key.changes_results),
 )
 NEUTRAL_LAZY_KEYS = ("device", "init_checkpoint", "output_dir")  # of ``train``
 

@@ -3,10 +3,12 @@
 import json
 import logging
 import math
+from dataclasses import fields
 
 import numpy as np
 import pytest
 import torch
+from detectron2.config import get_cfg
 from detectron2.data import DatasetMapper, build_detection_test_loader
 from detectron2.evaluation import (
     DatasetEvaluator,
@@ -17,9 +19,10 @@ from detectron2.evaluation import (
 from detectron2.structures import pairwise_iou
 from pycocotools import mask as coco_mask
 
-from d2_saliency import explainable
+from d2_saliency import add_saliency_config, explainable
 from d2_saliency.evaluation import MetricSettings, SaliencyEvaluator, mean_with_interval
 from d2_saliency.evaluation.regions import energy_share
+from d2_saliency.keys import KEYS
 from d2_saliency.modeling.saliency_heads import ODAM
 from d2_saliency.results.record_store import RecordStore
 from tests.conftest import demo_cfg
@@ -151,6 +154,35 @@ def test_wrong_arguments(model, scenes, stock_detector):
         ValueError, match="DELETION_FILL is 'white'; choose one of black, mean, blur"
     ):
         MetricSettings(deletion_fill="white")
+    with pytest.raises(ValueError, match="no metric 'pointing'; .* Did you mean pointing_game"):
+        SaliencyEvaluator(NAME, model, ["pointing"])
+
+
+EVALUATION_KEYS = [name for name in KEYS if name.startswith("TEST.SALIENCY.")]
+
+
+@pytest.mark.parametrize("name", EVALUATION_KEYS)
+def test_values_are_refused_by_config_and_by_hand(model, scenes, name):
+    key, argument = KEYS[name], name.split(".")[-1].lower()
+    value = "no such choice" if key.choices else key.high + 1 if key.is_number else None
+    cfg = demo_cfg("faster_rcnn_planted")
+    cfg.TEST.SALIENCY[name.split(".")[-1]] = value
+    with pytest.raises(ValueError, match=f"^{name} (is|has) .*; "):
+        SaliencyEvaluator(cfg, NAME, model)
+    settings = argument in {field.name for field in fields(MetricSettings)}
+    with pytest.raises(ValueError, match=f"^{name} (is|has) .*; "):
+        if settings:
+            MetricSettings(**{argument: value})
+        else:
+            SaliencyEvaluator(NAME, model, **{argument: value})
+
+
+def test_defaults_are_those_of_the_keys(model, scenes):
+    cfg = get_cfg()
+    add_saliency_config(cfg)
+    by_config, by_hand = SaliencyEvaluator(cfg, NAME, model), SaliencyEvaluator(NAME, model)
+    for name in ("metrics", "score_thresh", "iou_thresh", "settings"):
+        assert getattr(by_config, name) == getattr(by_hand, name)
 
 
 def test_from_config(model, scenes):

@@ -13,14 +13,14 @@ METHODS = [ODSmoothGrad, SmoothGradCAMPlusPlus]
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"match": "name"}, r"SMOOTHGRAD.MATCH is 'name'; choose one of \('detection', 'index'\)"),
-        ({"num_samples": -1}, "SMOOTHGRAD.NUM_SAMPLES is -1; {name} needs at least"),
-        ({"window": "on"}, r"SMOOTHGRAD.WINDOW is 'on'; choose one of \('off', 'auto'\)"),
-        ({"batch_size": 0}, "SMOOTHGRAD.BATCH_SIZE is 0; choose at least 1"),
+        ({"match": "name"}, "SMOOTHGRAD.MATCH is 'name'; choose one of detection, index"),
+        ({"num_samples": -1}, "SMOOTHGRAD.NUM_SAMPLES is -1; choose a whole number from 0"),
+        ({"window": "on"}, "SMOOTHGRAD.WINDOW is 'on'; choose one of off, auto"),
+        ({"batch_size": 0}, "SMOOTHGRAD.BATCH_SIZE is 0; choose a whole number from 1"),
     ],
 )
 def test_values_without_a_meaning_are_refused(method, options, message):
-    with pytest.raises(ValueError, match=message.replace("{name}", method.__name__)):
+    with pytest.raises(ValueError, match=message):
         method(**options)
 
 

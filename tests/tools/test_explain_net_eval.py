@@ -106,7 +106,7 @@ def test_one_image_that_fails_does_not_cost_the_others(tool, scenes):
         ),
         (
             ["--opts", "TEST.SALIENCY.NUM_STEPS", "0"],
-            "TEST.SALIENCY.NUM_STEPS is 0; it is at least 1.",
+            "TEST.SALIENCY.NUM_STEPS is 0; choose a whole number from 1 to 2^63 - 1.",
         ),
         (["--opts", "TEST.SALIENCY.NOPE", "0"], "Non-existent key: TEST.SALIENCY.NOPE"),
         (["--num-images", "-1"], "--num-images is -1; it is at least 0, which means all."),

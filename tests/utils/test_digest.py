@@ -5,6 +5,7 @@ from detectron2 import model_zoo
 from detectron2.config import get_cfg
 
 from d2_saliency import add_saliency_config
+from d2_saliency.keys import KEYS
 from d2_saliency.results.run_info import config_text
 from d2_saliency.utils.digest import digest, file_digest
 
@@ -23,12 +24,8 @@ def cfg():
         ("OUTPUT_DIR", "elsewhere", True),
         ("MODEL.SALIENCY_HEAD.DOWNLOAD.MAX_MB", 7, True),
         ("MODEL.WEIGHTS", "w.pth", True),  # run_info identifies weights by their content
-        ("MODEL.SALIENCY_HEAD.SMOOTHGRAD.BATCH_SIZE", 7, True),
-        ("MODEL.SALIENCY_HEAD.INTEGRATED_GRADIENTS.BATCH_SIZE", 7, True),
-        ("MODEL.SALIENCY_HEAD.INTEGRATED_GRADIENTS.NUM_STEPS", 7, False),
         ("MODEL.SALIENCY_HEAD.DRISE.BATCH_SIZE", 7, True),
         ("MODEL.SALIENCY_HEAD.SMOOTHGRAD.NUM_SAMPLES", 7, False),
-        ("MODEL.SALIENCY_HEAD.NAME", "Gradient", False),
         ("INPUT.MIN_SIZE_TEST", 7, False),
     ],
 )
@@ -38,6 +35,35 @@ def test_text_is_the_same_where_the_maps_are(cfg, key, value, same):
     before = cfg.dump()
     assert (config_text(cfg, cfg) == config_text(other, other)) == same
     assert cfg.dump() == before
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_each_of_our_keys_is_in_the_text_if_results_depend_on_it(cfg, name):
+    key, other = KEYS[name], cfg.clone()
+    other.merge_from_list([name, another_value(key)])
+    assert (config_text(cfg, cfg) != config_text(other, other)) == key.changes_results
+
+
+def another_value(key):
+    if key.choices:
+        return next(choice for choice in key.choices if choice != key.default)
+    if isinstance(key.default, bool):
+        return not key.default
+    kind = type(key.default)
+    if key.is_number:
+        return kind(key.low if key.low != key.default else key.high)
+    return key.default + kind("x")  # a word or a list
+
+
+def test_no_results_depend_on_downloads_and_batch_sizes():
+    assert {name for name, key in KEYS.items() if not key.changes_results} == {
+        "MODEL.SALIENCY_HEAD.DOWNLOAD.MAX_MB",
+        "MODEL.SALIENCY_HEAD.DOWNLOAD.MAX_SECONDS",
+        "MODEL.SALIENCY_HEAD.SMOOTHGRAD.BATCH_SIZE",
+        "MODEL.SALIENCY_HEAD.INTEGRATED_GRADIENTS.BATCH_SIZE",
+        "MODEL.SALIENCY_HEAD.DRISE.BATCH_SIZE",
+        "TEST.SALIENCY.BATCH_SIZE",
+    }
 
 
 def test_lazy(cfg):

@@ -13,29 +13,30 @@ from torch import Tensor
 from ...structures import OUTPUTS
 from ..feature_windows import FeatureWindow
 from ..saliency_heads.build import black_box_methods
-from ..targets import instance_targets
+from ..targets import differentiable_targets
 
-Step = Tuple[int, List[int], List[Tensor]]
+Step = Tuple[int, Dict[int, Tensor], List[Tensor]]
 """
-(i, the images that have a detection i, its gradients (5, ...) to each input); images share a
-backward pass.
+(i, factors, gradients): the gradients of detection i to each input are ``gradients`` (5, ...) times
+``factors[b]`` (5,), b the image; only images that have a detection i have factors. They share a
+backward pass, which is of ordinary size: half precision would lose small numbers on the way.
 """
 
 
 def whole_level_windows(
-    targets: Tensor, b: int, leaves: Dict[str, Tensor]
+    targets: Tensor, slopes: Tensor, b: int, leaves: Dict[str, Tensor]
 ) -> Iterator[List[FeatureWindow]]:
     """
-    For each row of ``targets`` (N, 5) the levels it depends on, whole, with its gradients to image
-    ``b``.
+    For each row of :func:`differentiable_targets` the levels it depends on, whole, with its
+    gradients to image ``b``.
     """
-    for outputs in targets:
+    for outputs, slope in zip(targets, slopes[..., None, None, None]):
         gradients = zip(*(_grad(y, list(leaves.values())) for y in outputs))
         levels = (
             (name, torch.stack([g[b] for g in per_output]))
             for name, per_output in zip(leaves, gradients)
         )
-        windows = [FeatureWindow(name, 0, 0, g) for name, g in levels]
+        windows = [FeatureWindow(name, 0, 0, g * slope) for name, g in levels]
         yield [w for w in windows if w.gradient.any()] or windows[
             :1
         ]  # a detection always has a window
@@ -55,7 +56,9 @@ def backward_from_outputs(
     Raises:
         RuntimeError: the outputs carry no gradient.
     """
-    targets = [instance_targets(instances, class_target) for instances in outputs]
+    targets, slopes = zip(
+        *(differentiable_targets(instances, class_target) for instances in outputs)
+    )
     if any(len(t) and not t.requires_grad for t in targets):
         raise RuntimeError(
             "The detections of this model carry no gradient (its forward detaches them or runs "
@@ -67,7 +70,7 @@ def backward_from_outputs(
         per_output = [
             _grad([targets[b][i, k] for b in members], inputs) for k in range(len(OUTPUTS))
         ]
-        yield i, members, [torch.stack(g) for g in zip(*per_output)]
+        yield i, {b: slopes[b][i] for b in members}, [torch.stack(g) for g in zip(*per_output)]
 
 
 def backward_from_features(
@@ -86,20 +89,32 @@ def backward_from_features(
     """
     for i, of_images in enumerate(zip_longest(*per_image)):
         windows_per_image = dict(enumerate(of_images))
-        members = [b for b, windows in windows_per_image.items() if windows is not None]
-        levels = sorted({w.level for b in members for w in windows_per_image[b]})
+        units = {
+            b: _unit(windows) for b, windows in windows_per_image.items() if windows is not None
+        }
+        levels = sorted({w.level for b in units for w in windows_per_image[b]})
         features = [all_features[level] for level in levels]
         per_output = []
         for k in range(len(OUTPUTS)):
             cotangents = {level: torch.zeros_like(f) for level, f in zip(levels, features)}
-            for b in members:
+            for b, unit in units.items():
                 for w in windows_per_image[b]:
                     h, w_ = w.gradient.shape[-2:]
                     cotangents[w.level][b, :, w.top : w.top + h, w.left : w.left + w_] += (
-                        w.gradient[k]
+                        w.gradient[k] / unit[k]
                     )
             per_output.append(_grad(features, inputs, list(cotangents.values())))
-        yield i, members, [torch.stack(g) for g in zip(*per_output)]
+        yield i, units, [torch.stack(g) for g in zip(*per_output)]
+
+
+def _unit(windows: List[FeatureWindow]) -> Tensor:
+    """
+    (5,): the power of 2 above each output's largest gradient, 1 where that is 0 or infinite.
+
+    Dividing by a power of 2 and multiplying with it again changes no digit.
+    """
+    peak = torch.stack([w.gradient.abs().amax((1, 2, 3)) for w in windows]).amax(0).float()
+    return torch.where((peak > 0) & peak.isfinite(), peak / torch.frexp(peak).mantissa, 1.0)
 
 
 def _grad(outputs, inputs, grad_outputs=None) -> Tuple[Tensor, ...]:

@@ -16,7 +16,7 @@ from ..feature_windows import FeatureWindow
 from ..forward_pass import ForwardPass
 from ..optimize import frozen_parameters
 from ..raw_outputs import RawOutputs
-from ..targets import instance_targets
+from ..targets import differentiable_targets
 from .backward import backward_from_features, backward_from_outputs, whole_level_windows
 
 Module: Any = nn.Module if TYPE_CHECKING else object
@@ -40,6 +40,11 @@ class SaliencyMixin(Module):
 
     knows_provenance = True
     """Whether ``run`` can read the proposal or anchor of a detection again in another image."""
+
+    knows_log_odds = True
+    """
+    Whether ``outputs`` has ``class_log_odds``, so that a score that rounds to 1 keeps its gradient.
+    """
 
     def forward(self, batched_inputs: List[Dict]):
         """
@@ -126,8 +131,8 @@ class SaliencyMixin(Module):
 
     def outputs(self, forward_pass: ForwardPass) -> List[Instances]:
         """
-        The detections of a pass with ``raw_boxes``, ``class_logits``, ``class_probs`` that carry
-        its graph.
+        The detections of a pass with ``raw_boxes``, ``class_logits``, ``class_probs`` and
+        ``class_log_odds`` (see :mod:`..log_odds`) that carry its graph.
 
         Also ``class_vectors`` (N, V): class probabilities in the form of :meth:`raw_outputs`.
         """
@@ -192,8 +197,8 @@ class SaliencyMixin(Module):
         """
         leaves = {name: f.detach().requires_grad_() for name, f in forward_pass.features.items()}
         outputs = self.outputs(replace(forward_pass, features=leaves))
-        targets = [instance_targets(instances, class_target) for instances in outputs]
-        return [whole_level_windows(t, b, leaves) for b, t in enumerate(targets)]
+        targets = [differentiable_targets(instances, class_target) for instances in outputs]
+        return [whole_level_windows(y, slopes, b, leaves) for b, (y, slopes) in enumerate(targets)]
 
     # ---- what heads ask
 
@@ -220,9 +225,10 @@ class SaliencyMixin(Module):
             backward = backward_from_features(windows, forward_pass.features, inputs)
         else:
             backward = backward_from_outputs(self.outputs(forward_pass), inputs, class_target)
-        for i, members, gradients in backward:
-            for b in members:
-                yield b, i, gradients[b] if layer is None else gradients[0][:, b]
+        for i, factors, gradients in backward:
+            for b, factor in factors.items():
+                gradient = gradients[b] if layer is None else gradients[0][:, b]
+                yield b, i, gradient * factor[:, None, None, None]
 
 
 def refuse_inference_mode() -> None:

@@ -16,7 +16,7 @@ from ...structures import OUTPUTS
 from ..feature_windows import FeatureWindow
 from ..forward_pass import ForwardPass
 from ..raw_outputs import RawOutputs, class_probability, clipped, target_iou
-from ..targets import check_classes, instance_targets
+from ..targets import check_classes, differentiable_targets
 from .base import SaliencyMixin
 from .dense_windows import cut_windows, receptive_radius
 
@@ -31,8 +31,8 @@ class SaliencyDenseMixin(SaliencyMixin):
     Explains dense detectors with ``backbone``, ``head``, ``anchor_generator`` and
     ``box2box_transform`` as RetinaNet's.
 
-    An architecture says what its head predicts through ``prediction_layers``, ``prediction_sizes``
-    and ``class_probs``.
+    An architecture says what its head predicts through ``prediction_layers``, ``prediction_sizes``,
+    ``class_probs`` and ``class_log_odds``.
 
     Provenance fields: ``level`` (N,) index of the pyramid level, ``anchor_index`` (N,) index into
     the level's H * W * A anchors, cells in row-major order, the anchors of a cell together;
@@ -56,6 +56,12 @@ class SaliencyDenseMixin(SaliencyMixin):
         """
         Scores (..., K) as stock inference has them, of class logits (..., K) and the predictions
         after the box.
+        """
+        raise NotImplementedError
+
+    def class_log_odds(self, logits: Tensor, *others: Tensor) -> Tensor:
+        """
+        The log-odds of :meth:`class_probs`, exact where these round to 1; see :mod:`..log_odds`.
         """
         raise NotImplementedError
 
@@ -175,8 +181,9 @@ class SaliencyDenseMixin(SaliencyMixin):
         self, instances: Instances, logits: Tensor, deltas: Tensor, *others: Tensor
     ) -> Instances:
         boxes = self.box2box_transform.apply_deltas(deltas, instances.anchor_boxes.tensor)
-        probs = self.class_probs(logits, *others)
-        outputs = dict(class_logits=logits, class_probs=probs, class_vectors=probs, raw_boxes=boxes)
+        probs, log_odds = self.class_probs(logits, *others), self.class_log_odds(logits, *others)
+        outputs = dict(class_logits=logits, class_probs=probs, class_log_odds=log_odds)
+        outputs.update(class_vectors=probs, raw_boxes=boxes)
         return Instances(instances.image_size, **instances.get_fields(), **outputs)
 
     def postprocess(
@@ -227,9 +234,8 @@ class SaliencyDenseMixin(SaliencyMixin):
             )
             corners, windows = cut_windows(feature, cells, radius)
             predictions = self._read_windows(windows, index, cells, corners, feature.shape[-1])
-            targets = instance_targets(
-                self._with_outputs(instances[members], *predictions), class_target
-            )
+            found = self._with_outputs(instances[members], *predictions)
+            targets, slopes = differentiable_targets(found, class_target)
             gradient = torch.stack(
                 [
                     torch.autograd.grad(targets[:, k].sum(), windows, retain_graph=True)[0]
@@ -237,6 +243,7 @@ class SaliencyDenseMixin(SaliencyMixin):
                 ],
                 dim=1,
             )
+            gradient = gradient * slopes[:, :, None, None, None]
             for i, (top, left), g in zip(members.tolist(), corners.tolist(), gradient):
                 result[i].append(FeatureWindow(names[level], top, left, g))
         return result

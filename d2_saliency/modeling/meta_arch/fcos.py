@@ -13,6 +13,8 @@ from detectron2.modeling.backbone.fpn import LastLevelP6P7
 from detectron2.modeling.meta_arch.fcos import FCOS, FCOSHead
 from torch import Tensor, nn
 
+from ...keys import check_values
+from ..log_odds import geometric_mean_log_odds
 from ..saliency_heads.build import build_saliency_head
 from .dense import SaliencyDenseMixin
 
@@ -45,6 +47,9 @@ class SaliencyFCOSMixin(SaliencyDenseMixin):
     def class_probs(self, logits: Tensor, centerness: Tensor) -> Tensor:
         return (logits.sigmoid() * centerness.sigmoid()).sqrt()
 
+    def class_log_odds(self, logits: Tensor, centerness: Tensor) -> Tensor:
+        return geometric_mean_log_odds(logits, centerness)
+
 
 @META_ARCH_REGISTRY.register()
 class SaliencyFCOS(SaliencyFCOSMixin, FCOS):
@@ -67,6 +72,7 @@ class SaliencyFCOS(SaliencyFCOSMixin, FCOS):
     def from_config(cls, cfg: CfgNode) -> Dict[str, Any]:
         """The arguments of :class:`FCOS`, and the saliency head."""
         fcos = cfg.MODEL.FCOS
+        check_values("MODEL.FCOS", fcos)
         backbone = build_backbone(cfg)
         shapes = backbone.output_shape()
         input_shape = [shapes[name] for name in fcos.IN_FEATURES]

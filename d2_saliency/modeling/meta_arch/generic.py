@@ -30,12 +30,14 @@ class SaliencyGenericMixin(SaliencyMixin):
     Gradient methods differentiate ``scores`` and ``pred_boxes`` as they come out of the model. What
     the model did to them counts: a coordinate that it clipped to the image has a gradient of zero,
     and CLASS_TARGET "contrast" and TARGET_CLASS are not available since the scores of other classes
-    are not revealed.
+    are not revealed. A score that rounds to 1 has lost its gradient, in part or all; the field
+    ``rounded_score`` (N,) is 1 there.
 
     Provenance field: ``output_index`` (N,), the position in the model's output.
     """
 
     knows_provenance = False
+    knows_log_odds = False
 
     def run(
         self, batched_inputs: List[Dict], instances: Optional[List[Instances]] = None

@@ -14,7 +14,7 @@ from ..feature_windows import FeatureWindow
 from ..forward_pass import ForwardPass
 from ..raw_outputs import RawOutputs, clipped
 from ..saliency_heads.build import build_saliency_head
-from ..targets import check_classes, instance_targets
+from ..targets import check_classes, differentiable_targets
 from .base import SaliencyMixin
 from .roi_outputs import (
     Pool,
@@ -37,7 +37,7 @@ def _with_outputs(instances: List[Instances], outputs: RoIOutputs) -> List[Insta
     """Put the outputs of all RoIs onto the instances they belong to."""
     result = []
     for found, *values in zip(instances, *(v.split([len(i) for i in instances]) for v in outputs)):
-        logits, probs, boxes = values
+        logits, probs, log_odds, boxes = values
         classes = found.pred_classes if boxes.shape[1] > 1 else torch.zeros_like(found.pred_classes)
         result.append(
             Instances(
@@ -45,6 +45,7 @@ def _with_outputs(instances: List[Instances], outputs: RoIOutputs) -> List[Insta
                 **found.get_fields(),
                 class_logits=logits[:, :-1],
                 class_probs=probs[:, :-1],
+                class_log_odds=log_odds[:, :-1],
                 class_vectors=probs,
                 raw_boxes=boxes[torch.arange(len(found), device=boxes.device), classes],
             )
@@ -179,7 +180,9 @@ class SaliencyRCNNMixin(SaliencyMixin):
         reads = pool.reads
         if class_target == "mask":
             reads = reads + self._add_mask_logits(found, features)
-        targets = torch.cat([instance_targets(i, class_target) for i in found])
+        targets, slopes = (
+            torch.cat(t) for t in zip(*(differentiable_targets(i, class_target) for i in found))
+        )
         pooled = [read.pooled for read in reads]
         gradients = zip(
             *(
@@ -189,8 +192,9 @@ class SaliencyRCNNMixin(SaliencyMixin):
                 for k in range(len(OUTPUTS))
             )
         )
+        slopes, per_image = slopes[:, :, None, None, None], [len(i) for i in instances]
         per_read = [
-            torch.stack(g, dim=1).split([len(i) for i in instances]) for g in gradients
+            (torch.stack(g, dim=1) * slopes).split(per_image) for g in gradients
         ]  # (N, 5, C, P, P)
         return [
             read_windows(

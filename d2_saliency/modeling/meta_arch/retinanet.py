@@ -8,6 +8,7 @@ from detectron2.modeling.meta_arch.retinanet import RetinaNet
 from detectron2.structures import Instances
 from torch import Tensor, nn
 
+from ..log_odds import at_least_single
 from ..saliency_heads.build import build_saliency_head
 from .dense import SaliencyDenseMixin
 
@@ -26,6 +27,9 @@ class SaliencyRetinaNetMixin(SaliencyDenseMixin):
 
     def class_probs(self, logits: Tensor) -> Tensor:
         return logits.sigmoid()
+
+    def class_log_odds(self, logits: Tensor) -> Tensor:
+        return at_least_single(logits)
 
     def source_boxes(self, instances: Instances) -> Tensor:
         return instances.anchor_boxes.tensor

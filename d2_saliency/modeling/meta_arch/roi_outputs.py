@@ -7,10 +7,17 @@ from functools import singledispatch
 from typing import Callable, List, NamedTuple
 
 import torch
-from detectron2.modeling.roi_heads import CascadeROIHeads, Res5ROIHeads, StandardROIHeads
+from detectron2.modeling.roi_heads import (
+    CascadeROIHeads,
+    FastRCNNOutputLayers,
+    Res5ROIHeads,
+    StandardROIHeads,
+)
 from detectron2.modeling.roi_heads.mask_head import BaseMaskRCNNHead
 from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
+
+from ..log_odds import at_least_single, log_odds_of, mean_log_odds, softmax_log_odds
 
 # Shape shorthand: R RoIs of all images together, K foreground classes, P the pooler's output size.
 
@@ -22,11 +29,14 @@ class RoIOutputs(NamedTuple):
     Attributes:
         logits, probs: (R, K + 1), before and after softmax, background last. Cascade averages them
             over its stages.
+        log_odds: (R, K + 1), those of ``probs``, also where these round to 1; see
+            :mod:`..log_odds`.
         boxes: (R, K, 4), or (R, 1, 4) for class-agnostic regression; decoded, not clipped.
     """
 
     logits: Tensor
     probs: Tensor
+    log_odds: Tensor
     boxes: Tensor
 
 
@@ -78,13 +88,27 @@ def _cascade_outputs(heads: CascadeROIHeads, pool: Pool, proposals: List[Instanc
     mean = [
         sum(values) * (1.0 / len(stages)) for values in zip(*((s.logits, s.probs) for s in stages))
     ]
-    return RoIOutputs(mean[0], mean[1], stages[-1].boxes)
+    log_odds = mean_log_odds(torch.stack([s.log_odds for s in stages]))
+    return RoIOutputs(mean[0], mean[1], log_odds, stages[-1].boxes)
 
 
 def _decode(predictor, predictions, proposals: List[Instances]) -> RoIOutputs:
     boxes = torch.cat(predictor.predict_boxes(predictions, proposals))
     probs = torch.cat(predictor.predict_probs(predictions, proposals))
-    return RoIOutputs(predictions[0], probs, boxes.unflatten(1, (boxes.shape[1] // 4, 4)))
+    log_odds = _log_odds(predictor, predictions[0], probs)
+    return RoIOutputs(predictions[0], probs, log_odds, boxes.unflatten(1, (boxes.shape[1] // 4, 4)))
+
+
+def _log_odds(predictor, logits: Tensor, probs: Tensor) -> Tensor:
+    """From the logits, unless the predictor makes probabilities in its own way."""
+    if type(predictor).predict_probs is not FastRCNNOutputLayers.predict_probs:
+        return log_odds_of(probs)
+    # Detectron2's main has one sigmoid per class, too, for LVIS.
+    return (
+        at_least_single(logits)
+        if getattr(predictor, "use_sigmoid_ce", False)
+        else softmax_log_odds(logits)
+    )
 
 
 def box_pooler(roi_heads: nn.Module) -> nn.Module:

@@ -6,7 +6,7 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.utils.registry import Registry
 
 from ...config import add_saliency_config
-from .config_values import check_values
+from ...keys import check_values, did_you_mean
 
 SALIENCY_HEAD_REGISTRY = Registry("SALIENCY_HEAD")
 SALIENCY_HEAD_REGISTRY.__doc__ = """
@@ -27,11 +27,12 @@ def build_saliency_head(cfg: Optional[CfgNode] = None):
     if cfg is None or "SALIENCY_HEAD" not in cfg.MODEL:
         cfg = get_cfg()
         add_saliency_config(cfg)
-    check_values(cfg.MODEL.SALIENCY_HEAD)
+    check_values("MODEL.SALIENCY_HEAD", cfg.MODEL.SALIENCY_HEAD)
     name = cfg.MODEL.SALIENCY_HEAD.NAME
     if name not in SALIENCY_HEAD_REGISTRY:
         raise ValueError(
             f"There is no saliency method '{name}'; choose one of {', '.join(method_names())}."
+            f"{did_you_mean(name, method_names())}"
         )
     return SALIENCY_HEAD_REGISTRY.get(name)(cfg)
 

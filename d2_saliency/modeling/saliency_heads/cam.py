@@ -8,7 +8,7 @@ from detectron2.modeling.roi_heads import Res5ROIHeads
 
 from ...structures import OUTPUTS, SaliencyMaps
 from ..layers import recorded_output
-from ..targets import instance_targets
+from ..targets import differentiable_targets
 from .build import SALIENCY_HEAD_REGISTRY
 from .head import Fields, SaliencyHead
 
@@ -36,13 +36,15 @@ class CAM(SaliencyHead):
         leaves = {name: f.detach().requires_grad_() for name, f in clean.features.items()}
         with recorded_output(detector, "roi_heads.res5") as recorded:
             (outputs,) = detector.outputs(replace(clean, features=leaves))
-        targets, activations = instance_targets(outputs, self.class_target), recorded[0]
+        targets, slopes = differentiable_targets(outputs, self.class_target)
+        activations = recorded[0]
         maps = []
         for k in range(len(OUTPUTS)):
             # RoIs do not depend on each other, and Y depends on A through its mean: dY/dmean =
             # sum_ij dY/dA_ij.
             (gradient,) = torch.autograd.grad(targets[:, k].sum(), activations, retain_graph=True)
-            maps.append((gradient.sum((2, 3), keepdim=True) * activations).sum(1))
+            weights = gradient.sum((2, 3), keepdim=True) * slopes[:, k, None, None, None]
+            maps.append((weights * activations).sum(1))
         maps = torch.stack([maps[0].relu(), *(m.abs() for m in maps[1:])], dim=1)
         return {
             "pred_saliency": SaliencyMaps(maps, outputs.proposal_boxes.tensor, outputs.image_size)

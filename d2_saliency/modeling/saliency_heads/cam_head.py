@@ -12,6 +12,7 @@ import torch
 from detectron2.config import configurable
 from torch import Tensor
 
+from ...keys import check_values
 from ...structures import SaliencyMaps
 from ..feature_windows import FeatureWindow, joined_windows, region_mask, stride, widened
 from ..layers import layer_names, layer_output, recorded_output
@@ -19,8 +20,6 @@ from .head import Fields, SaliencyHead
 
 DetectionWindows = Iterable[List[FeatureWindow]]
 """For each detection, the windows of its gradients."""
-
-COORD_SIGNS = ("both", "positive", "negative", "inward")
 
 
 @dataclass
@@ -97,11 +96,8 @@ class CAMHead(SaliencyHead):
             neurons: use only these cells (y, x) of A; empty: all. See the config key NEURONS.
             kwargs: see :class:`SaliencyHead`.
         """
+        check_values("MODEL.SALIENCY_HEAD", locals())
         super().__init__(**kwargs)
-        if coord_sign not in COORD_SIGNS:
-            raise ValueError(
-                f"MODEL.SALIENCY_HEAD.COORD_SIGN is '{coord_sign}'; choose one of {COORD_SIGNS}."
-            )
         self.layer = layer
         self.coord_sign = coord_sign
         self.smooth_sigma = smooth_sigma

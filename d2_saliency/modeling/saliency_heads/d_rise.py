@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from ...keys import check_values
 from ...structures import SaliencyMaps
-from ..baselines import BASELINES, baseline_image
+from ..baselines import baseline_image
 from ..batching import FORWARD_BATCH, reproducible_batch_size, run_in_batches
 from ..mask_sums import MaskSums, mean_map, reliability, slope_map
 from ..masks import alternating_grids, grid_masks
@@ -82,14 +83,8 @@ class DRISE(SaliencyHead):
         Args:
             kwargs: see :class:`SaliencyHead`.
         """
+        check_values("MODEL.SALIENCY_HEAD.DRISE", locals())
         super().__init__(**kwargs)
-        key = "MODEL.SALIENCY_HEAD.DRISE"
-        if estimator not in ESTIMATORS:
-            raise ValueError(
-                f"{key}.ESTIMATOR is '{estimator}'; choose one of {tuple(ESTIMATORS)}."
-            )
-        if context not in BASELINES:
-            raise ValueError(f"{key}.CONTEXT is '{context}'; choose one of {BASELINES}.")
         self.num_masks, self.p, self.tolerance, self.batch_size = (
             num_masks,
             p,

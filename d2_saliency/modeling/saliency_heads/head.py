@@ -10,9 +10,9 @@ from detectron2.config import configurable
 from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
+from ...keys import check_values
 from ...structures import MASK_OUTPUTS, SaliencyMaps
 from ..optimize import folded
-from ..targets import CLASS_TARGETS
 
 logger = logging.getLogger(__name__)
 
@@ -56,12 +56,8 @@ class SaliencyHead(nn.Module):
             fold_norms: run passes by the dozen on a :func:`folded` copy of the detector.
             skip_zeros: propagate gradients to pixels with :func:`skipping_zeros`.
         """
+        check_values("MODEL.SALIENCY_HEAD", locals())
         super().__init__()
-        if class_target not in CLASS_TARGETS:
-            raise ValueError(
-                f"MODEL.SALIENCY_HEAD.CLASS_TARGET is '{class_target}'; choose one of "
-                f"{CLASS_TARGETS}."
-            )
         self.class_target = class_target
         self.target_class = target_class
         self.score_thresh = score_thresh
@@ -124,8 +120,9 @@ class SaliencyHead(nn.Module):
         :meth:`explain` for any number of detections, with its result checked.
 
         Where a gradient overflowed (half precision does so above 65504), cells of a map are not
-        finite: they are set to 0, and the field "num_overflowed" (N, 5) counts them. There is no
-        such field where all is well.
+        finite: they are set to 0, and the field "num_overflowed" (N, 5) counts them. Where a score
+        rounds to 1 and its log-odds are not known, the class map is wrong, and "rounded_score" (N,)
+        is 1. There are no such fields where all is well.
         """
         instances = clean.instances[0]
         if not len(instances):
@@ -147,6 +144,9 @@ class SaliencyHead(nn.Module):
         )
         if overflowed.any():
             fields["num_overflowed"] = overflowed
+        rounded = instances.scores == 1
+        if rounded.any() and not (detector.knows_log_odds or self.black_box):
+            fields["rounded_score"] = rounded.long()
         for maps in (value for value in fields.values() if isinstance(value, SaliencyMaps)):
             maps.maps = [self._checked(m, i) for i, m in enumerate(maps.maps)]
         return fields

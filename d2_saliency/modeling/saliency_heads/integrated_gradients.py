@@ -6,8 +6,9 @@ import torch
 from detectron2.config import configurable
 from torch import Tensor
 
+from ...keys import check_values
 from ...structures import OUTPUTS, SaliencyMaps
-from ..baselines import BASELINES, baseline_image
+from ..baselines import baseline_image
 from ..batching import reproducible_batch_size, run_in_batches
 from ..sparse_backward import skipping_zeros
 from .build import SALIENCY_HEAD_REGISTRY, black_box_methods
@@ -39,16 +40,8 @@ class IntegratedGradients(SaliencyHead):
             batch_size: steps computed at once; see :mod:`..batching`.
             kwargs: see :class:`SaliencyHead`.
         """
+        check_values("MODEL.SALIENCY_HEAD.INTEGRATED_GRADIENTS", locals())
         super().__init__(**kwargs)
-        if baseline not in BASELINES:
-            raise ValueError(
-                f"MODEL.SALIENCY_HEAD.INTEGRATED_GRADIENTS.BASELINE is '{baseline}'; choose one of "
-                f"{BASELINES}."
-            )
-        if num_steps < 1 or batch_size < 1:
-            raise ValueError(
-                "MODEL.SALIENCY_HEAD.INTEGRATED_GRADIENTS.NUM_STEPS and BATCH_SIZE are at least 1."
-            )
         self.num_steps = num_steps
         self.baseline = baseline
         self.batch_size = batch_size

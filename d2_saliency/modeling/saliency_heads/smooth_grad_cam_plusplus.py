@@ -7,14 +7,13 @@ import torch
 from detectron2.config import configurable
 from torch import Tensor
 
+from ...keys import check_values
 from ..feature_windows import FeatureWindow, joined_windows
 from ..layers import layer_output
 from ..noise import NoiseMixin, NoisePasses
 from .build import SALIENCY_HEAD_REGISTRY
 from .cam_head import CAMHead, DetectionWindows, Evidence, level_windows
 from .head import Fields
-
-NUMERATORS = ("D2", "D1")
 
 
 @SALIENCY_HEAD_REGISTRY.register()
@@ -48,11 +47,8 @@ class SmoothGradCAMPlusPlus(NoiseMixin, CAMHead):
             numerator: "D2", or "D1" as the paper prints it.
             kwargs: see :class:`NoiseMixin` and :class:`CAMHead`.
         """
+        check_values("MODEL.SALIENCY_HEAD", locals())
         super().__init__(**kwargs)
-        if numerator not in NUMERATORS:
-            raise ValueError(
-                f"MODEL.SALIENCY_HEAD.NUMERATOR is '{numerator}'; choose one of {NUMERATORS}."
-            )
         self.numerator = numerator
 
     @classmethod
@@ -64,6 +60,8 @@ class SmoothGradCAMPlusPlus(NoiseMixin, CAMHead):
         denominator = 2 * d2 + evidence.total[:, None, None] * d3
         numerator = d2 if self.numerator == "D2" else d1
         alpha = torch.where(denominator > 1e-6 * d2, numerator / denominator, 0.0)  # Eq. (7)
+        if self.numerator == "D2":
+            alpha = alpha.masked_fill(d2 == 0, 0.5)  # the limit: tiny g lose their g^2
         weights = (alpha * d1.relu()).nan_to_num(nan=0.0).sum((-2, -1))  # Eq. (8)
         return torch.einsum("tk,khw->thw", weights, evidence.activations)
 

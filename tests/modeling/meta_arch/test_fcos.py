@@ -12,6 +12,7 @@ from detectron2.utils.events import EventStorage
 from scipy.ndimage import gaussian_filter
 
 from d2_saliency import CLASS_TARGETS, add_saliency_config, explainable
+from d2_saliency.modeling.meta_arch import SaliencyFCOS
 from d2_saliency.modeling.saliency_heads import ODAM, Gradient
 from tests.conftest import ROOT
 from tests.modeling.naive import unclipped_boxes
@@ -48,6 +49,14 @@ def test_keys_of_another_projects_fcos_are_left_alone():
     cfg.MODEL.FCOS = CfgNode({"THEIRS": 1})
     add_saliency_config(cfg)
     assert cfg.MODEL.FCOS == {"THEIRS": 1}
+
+
+def test_values_without_a_meaning_are_refused():
+    cfg = get_cfg()
+    add_saliency_config(cfg)
+    cfg.MODEL.FCOS.PRIOR_PROB = 0.0
+    with pytest.raises(ValueError, match="^MODEL.FCOS.PRIOR_PROB is 0.0; choose a number from"):
+        SaliencyFCOS.from_config(cfg)
 
 
 @pytest.mark.parametrize("norm", ["", "GN"])

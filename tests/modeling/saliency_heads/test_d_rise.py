@@ -267,7 +267,7 @@ class TestBlackBox:
     [
         ("ESTIMATOR", "median", "DRISE.ESTIMATOR is 'median'; choose one of"),
         ("CONTEXT", "white", "DRISE.CONTEXT is 'white'; choose one of"),
-        ("NUM_MASKS", 1, "DRISE.NUM_MASKS is 1; choose a number from 2"),
+        ("NUM_MASKS", 1, "DRISE.NUM_MASKS is 1; choose a whole number from 2"),
         ("P", 1.0, "DRISE.P is 1.0; choose a number from 0.001 to 0.999"),
     ],
 )

@@ -90,5 +90,5 @@ def test_unknown_architectures_are_refused():
 def test_bad_options():
     with pytest.raises(ValueError, match="BASELINE is 'white'"):
         IntegratedGradients(baseline="white")
-    with pytest.raises(ValueError, match="at least 1"):
+    with pytest.raises(ValueError, match="NUM_STEPS is 0; choose a whole number from 1"):
         IntegratedGradients(num_steps=0)
