@@ -57,7 +57,7 @@ def test_a_method_of_ones_own(demo_image):
 
     from d2_saliency.modeling.forward_pass import ForwardPass
 
-    found = Instances((8, 10), pred_boxes=Boxes([[2.0, 1.0, 6.0, 4.0]]), scores=torch.ones(1))
+    found = Instances((8, 10), pred_boxes=Boxes([[2.0, 1.0, 6.0, 4.0]]), scores=torch.tensor([0.9]))
     clean = ForwardPass([torch.zeros(3, 8, 10)], {}, (8, 10), [found])
     (m,) = head(None, {}, clean)["pred_saliency"].maps
     expected = torch.zeros(8, 10)
