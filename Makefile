@@ -20,7 +20,7 @@ PIP_INSTALL = set -o pipefail; PYTHONUNBUFFERED=1 PYTHONWARNINGS=ignore $(PY) -m
 FIND_OPENCV = import cv2; from importlib.metadata import packages_distributions as p; print(p()["cv2"][0])
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo web test benchmark quality types coverage format clean
+.PHONY: help setup demo web test docs benchmark quality types coverage format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -38,6 +38,10 @@ web: $(STAMP) ## Serve the web app to this machine's browser: http://127.0.0.1:7
 
 test: $(STAMP) ## Run the tests
 	$(PY) -m pytest -q
+
+docs: $(STAMP) ## Build the documentation, a site that opens from disk: build/docs/index.html
+	@$(call PIP_INSTALL,-e '.[docs]')
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build
 
 benchmark: $(STAMP) ## Measure what explanations cost beside one stock inference
 	$(PY) tools/benchmark.py

@@ -97,6 +97,8 @@ setup(
         # other libraries that the benchmarks and tests/peers compare with; grad-cam before 1.5.7
         # brings another OpenCV
         "peers": ["captum>=0.6", "grad-cam>=1.5.7", "scikit-learn>=1.0", "xaitk-saliency>=0.7"],
+        # make docs; l2m4m turns equations into MathML, which browsers show without a script
+        "docs": ["mkdocs-material>=9.5", "mkdocstrings-python>=2.0", "l2m4m>=1.0.4"],
         # make test, make quality, make types, make coverage
         "dev": [
             "pytest>=7.0",

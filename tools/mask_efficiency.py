@@ -145,9 +145,7 @@ def estimate(name: str, weights: Dict[int, Tensor], num_masks: int, scene: Scene
         return slope_map(sums)
     if name != "mean, smoothed":
         return mean_map(sums)
-    sigma = [
-        1.4 * side / 16 for side in reversed(scene.image.shape[-2:])
-    ]  # in cells, as METHODS' first experiment
+    sigma = [1.4 * side / 16 for side in reversed(scene.image.shape[-2:])]  # 1.4 cells
     return gaussian_blur(mean_map(sums), [2 * int(3 * s) + 1 for s in sigma], sigma)
 
 

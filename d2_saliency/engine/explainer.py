@@ -41,9 +41,11 @@ class DefaultExplainer:
     them, call the model.
 
     Examples:
+        ```python
         explainer = DefaultExplainer(cfg)
         instances = explainer(cv2.imread("input.jpg"))["instances"]
         instances.pred_saliency.resize(*instances.image_size)  # (N, 5, H, W)
+        ```
 
     Attributes:
         model: the explaining model; set ``model.saliency_head`` for another method.

@@ -29,9 +29,9 @@ def coordinate_deletion(image: ExplainedImage) -> List[Dict[str, float]]:
 
     Returns:
         for each detection and coordinate c: c, the share of the box's side that the edge moves by
-        (see :func:`edge_moves`), and "<c>_px", the same in pixels of the original image; "own", the
-        mean of the four shares; and "others", the mean share that the other three edges move by in
-        the meantime.
+        (see :func:`edge_moves`), and ``<c>_px``, the same in pixels of the original image; "own",
+        the mean of the four shares; and "others", the mean share that the other three edges move
+        by in the meantime.
     """
     perturbed, settings = image.perturbed, image.settings
     start, end = perturbed.image, baseline_image(perturbed.image, settings.deletion_fill)

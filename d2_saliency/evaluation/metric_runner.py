@@ -16,9 +16,11 @@ class MetricRunner:
     Some metrics of the maps of one model.
 
     Examples:
+        ```python
         runner = MetricRunner(model, ["average_drop"], MetricSettings())
-        runner.measure(runner.image(batched_input, instances, [None] *
-        len(instances)))["average_drop"][0]["drop"]
+        image = runner.image(batched_input, instances, [None] * len(instances))
+        runner.measure(image)["average_drop"][0]["drop"]
+        ```
     """
 
     def __init__(self, model: SaliencyMixin, names: Sequence[str], settings: MetricSettings):

@@ -45,10 +45,12 @@ class SaliencyEvaluator(DatasetEvaluator):
     is skipped, and the log says so.
 
     Examples:
+        ```python
         evaluator = SaliencyEvaluator("coco_2017_val", model, ["deletion_insertion"])
         loader = build_detection_test_loader(cfg, "coco_2017_val")
         results = inference_on_dataset(model, loader, evaluator)
         results["deletion_insertion"]["insertion_s1"]
+        ```
     """
 
     @configurable

@@ -21,6 +21,7 @@ class BlackBox(nn.Module):
             detector has: the lower its score threshold, the more an explanation sees.
 
     Examples:
+        ```python
         def detect(images):
             replies = [my_server.detect(image) for image in images]
             return [
@@ -34,6 +35,7 @@ class BlackBox(nn.Module):
             ]
 
         model = explainable(BlackBox(detect), cfg)  # cfg.MODEL.SALIENCY_HEAD.NAME = "DRISE"
+        ```
     """
 
     def __init__(self, detect: Callable[[List[np.ndarray]], List[Instances]]):

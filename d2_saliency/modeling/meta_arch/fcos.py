@@ -59,9 +59,10 @@ class SaliencyFCOS(SaliencyFCOSMixin, FCOS):
     ``FCOS`` that explains its detections, built from the keys of ``MODEL.FCOS``; same checkpoint
     keys.
 
+    All other arguments are those of ``FCOS``.
+
     Args:
         saliency_head: a :class:`SaliencyHead`, or None for the stock behaviour.
-        others: see :class:`FCOS`.
     """
 
     @configurable

@@ -81,8 +81,9 @@ class DRISE(SaliencyHead):
         **kwargs,
     ):
         """
+        The arguments are the config keys ``DRISE.*``.
+
         Args:
-            others: see the config keys ``DRISE.*``.
             kwargs: see :class:`SaliencyHead`.
         """
         check_values("MODEL.SALIENCY_HEAD.DRISE", locals())
