@@ -28,6 +28,8 @@ class ToyDetector(nn.Module):
         box_weights: (K, 4, C, H, W).
     """
 
+    anchors: Tensor
+
     def __init__(
         self,
         anchors: Tensor,
@@ -39,9 +41,8 @@ class ToyDetector(nn.Module):
         self.class_weights = nn.Parameter(class_weights)
         self.box_weights = nn.Parameter(box_weights)
         self.register_buffer("anchors", anchors)
-        self.features = (
-            nn.Identity()
-        )  # x as a feature map (1, C, H, W): the layer "features" for CAM methods
+        # x as a feature map (1, C, H, W): the layer "features" for CAM methods
+        self.features = nn.Identity()
         self.score_thresh = score_thresh
 
     @staticmethod
@@ -114,7 +115,8 @@ def calibrate(model: nn.Module, batched_input: Optional[Dict] = None) -> None:
     for name, layer in model.named_modules():
         layer.target = spread.get(name.rsplit(".", 1)[-1], 0)
         if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)) and layer.target:
-            nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
             handles.append(layer.register_forward_hook(scale))
     with torch.no_grad():
         model([batched_input or {"image": torch.rand(3, 128, 160) * 255}])

@@ -37,9 +37,9 @@ from d2_saliency.evaluation import (
     mean_with_interval,
 )
 from d2_saliency.evaluation.ground_truth import match_to_truth
+from d2_saliency.modeling.folding import folded
 from d2_saliency.modeling.mask_sums import MaskSums, mean_map, slope_map
 from d2_saliency.modeling.masks import grid_masks, random_grids
-from d2_saliency.modeling.optimize import folded
 from d2_saliency.modeling.raw_outputs import RawOutputs, output_weights
 from d2_saliency.utils.image_io import read_image
 
@@ -80,7 +80,7 @@ def build_model() -> torch.nn.Module:
     cfg.merge_from_file(str(ROOT / "configs" / "demo" / "retinanet_planted.yaml"))
     model = build_explainable(cfg).eval()
     load_weights(model, str(ROOT / cfg.MODEL.WEIGHTS))
-    return folded(model)
+    return model
 
 
 def scenes(model: torch.nn.Module, num_scenes: int) -> Iterator[Scene]:
@@ -107,6 +107,7 @@ def mask_weights(
     Weights (num_masks, T, 5) of the first masks of a grid size; those of ``work_dir`` are not
     computed again.
     """
+    model = folded(model, {"image": scene.image})
     path = work_dir / f"{scene.number}_grid{grid_size}.pt"
     weights = (
         torch.load(path) if path.exists() else torch.zeros(0, len(scene.targets), len(OUTPUTS))

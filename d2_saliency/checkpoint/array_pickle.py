@@ -1,127 +1,126 @@
 """
-Reads pickles that hold arrays, torch tensors and plain containers, and refuses all others before
-they can act.
+Arrays and numbers of numpy in pickles, made from bytes whose number is checked.
+
+A pickle never gets a type or function of numpy: with the flags of a dtype forged, numpy takes any
+number for an address.
 """
 
-import io
-import pickle
-from collections import OrderedDict
-from functools import partial
-from typing import IO, Any, Callable, Dict, Optional, Tuple
+import re
+from math import prod
+from typing import Any, Callable, Dict, Optional, Tuple, Union
 
 import numpy as np
-import torch
+
+from .container_pickle import CONTAINER_NAMES, CONTAINER_STATES
+from .data_pickle import CodeError
+
+_KIND = re.compile(r"\?|[biufc][0-9]{1,2}|[SU][1-9][0-9]{0,5}")
+_ARRAY = "numpy.ndarray"  # what the name stands for: pickles only say it
 
 
-class CodeError(ValueError):
+class Dtype:
     """
-    A file that holds more than data; the message is the end of a sentence that begins with the
-    file's name.
+    Stands for ``numpy.dtype``, of numbers, booleans or text of a fixed length.
+
+    A pickle can set its byte order, and nothing else.
     """
 
-    def __init__(self, name: str):
-        super().__init__(
-            f"hold a Python object ({name}), and loading such objects can run any code; if you "
-            "trust the file, allow "
-            "that with --trust-weights, or save the model's state_dict alone"
-        )
+    __slots__ = ("kind", "order")
+
+    def __init__(self, kind: str):
+        if type(kind) is not str:
+            raise ValueError(f"a dtype that is a {type(kind).__name__}")
+        if not _KIND.fullmatch(kind):
+            raise CodeError(f"an array of dtype {kind}")
+        self.kind, self.order = kind, "="
+
+    def set_state(self, state: Tuple) -> None:
+        """As numpy writes it: (version, byte order, ...)."""
+        order = state[1]
+        if type(order) is not str or order not in ("<", ">", "=", "|"):
+            raise ValueError("a dtype of no byte order")
+        self.order = order
+
+    def numpy(self) -> np.dtype:
+        return np.dtype(self.order + self.kind)
 
 
-def load(file: IO[bytes], encoding: str = "latin1") -> Any:
+def _check_bytes(content: Any, dtype: Dtype, shape: Tuple[int, ...]) -> Tuple[bytes, np.dtype]:
     """
-    As ``pickle.load``, for data alone.
-
-    Args:
-        encoding: of the byte strings of Python 2; latin1 is that of Detectron's model zoos.
+    ``content``, which Python 2 has as text, and the dtype for an array of ``shape``.
 
     Raises:
-        CodeError: the pickle names anything but ``ADMITTED``.
+        ValueError: there are more or fewer bytes than the array has, or unknown characters.
     """
-    return _ArrayUnpickler(file, encoding=encoding).load()
+    if type(dtype) is not Dtype or type(shape) is not tuple or len(shape) > 32:
+        raise ValueError("an array without a dtype and a shape")
+    if not all(type(length) is int and 0 <= length < 2**62 for length in shape):
+        raise ValueError("an array of an impossible shape")
+    if type(content) is str:
+        content = content.encode("latin1")
+    kind = dtype.numpy()
+    if type(content) not in (bytes, bytearray) or len(content) != prod(shape) * kind.itemsize:
+        raise ValueError("an array of more or fewer bytes than its shape has")
+    if kind.kind == "b":  # numpy relies on each being 0 or 1
+        content = (np.frombuffer(content, np.uint8) != 0).tobytes()
+    if kind.kind == "U" and (np.frombuffer(content, kind.byteorder + "u4") > 0x10FFFF).any():
+        raise ValueError("text of characters that do not exist")
+    return content, kind
 
 
-class _ArrayUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in ADMITTED:
-            raise CodeError(f"{module}.{name}")
-        return ADMITTED[module, name]()
+def _dtype(kind: str, *unused: Any) -> Dtype:
+    return Dtype(kind)
 
 
-# What stands for each name. A pickle can set attributes of a Python function that it was given, so
-# that it gets a new one each time it asks; the types and functions of numpy and the standard
-# library here are written in C.
+def _reconstruct(kind: str, *unused: Any) -> np.ndarray:
+    """An array for ``_fill``: by then the pickle may have put it at several places."""
+    if kind is not _ARRAY:
+        raise ValueError("an array of another type")
+    return np.empty(0, np.uint8)
 
 
-def _encode() -> Callable:
-    """Bytes of Python 3 in protocol 2."""
-
-    def encode(text: str, codec: str) -> bytes:
-        if codec != "latin1":
-            raise ValueError(f"text in the encoding {codec!r}")
-        return text.encode("latin1")
-
-    return encode
+def _fill(array: Any, state: Tuple) -> None:
+    """Once only: a second time would free memory that others may look at."""
+    _, shape, dtype, fortran, content = state
+    if array.nbytes or type(fortran) not in (bool, int):
+        raise ValueError("an array that has its values already, or in no order")
+    content, kind = _check_bytes(content, dtype, shape)
+    array.__setstate__((1, shape, kind, fortran, content))
 
 
-def _frombuffer() -> Callable:
+def _scalar(dtype: Dtype, content: Union[bytes, str]) -> np.generic:
+    return np.frombuffer(*_check_bytes(content, dtype, ()))[0]
+
+
+def _frombuffer(
+    content: Union[bytes, bytearray],
+    dtype: Dtype,
+    shape: Tuple,
+    order: str,
+    axes: Optional[Tuple] = None,
+) -> np.ndarray:
     """Arrays in protocol 5."""
-
-    def frombuffer(
-        buffer: Any, dtype: np.dtype, shape: Tuple, order: str, axes: Optional[Tuple] = None
-    ) -> np.ndarray:
-        array = np.frombuffer(buffer, dtype)
-        if axes is not None:
-            return array.reshape(shape).transpose(axes)
-        return array.reshape(shape, order="F" if order == "F" else "C")
-
-    return frombuffer
+    array = np.frombuffer(*_check_bytes(content, dtype, shape))
+    if axes is not None:
+        return array.reshape(shape).transpose(axes)
+    return array.reshape(shape, order="F" if order == "F" else "C")
 
 
-def _rebuild_tensor() -> Callable:
-    def rebuild(
-        storage: Any, offset: int, size: Tuple, stride: Tuple, *unused: Any
-    ) -> torch.Tensor:
-        return torch._utils._rebuild_tensor_v2(storage, offset, size, stride, False, OrderedDict())
+ARRAY_NAMES: Dict[Tuple[str, str], Any] = {
+    **CONTAINER_NAMES,
+    ("numpy", "ndarray"): _ARRAY,
+    ("numpy", "dtype"): _dtype,
+    **{
+        (f"{core}.{module}", name): function
+        for core in ("numpy.core", "numpy._core")  # numpy 1 and 2
+        for module, name, function in (
+            ("multiarray", "_reconstruct", _reconstruct),
+            ("multiarray", "scalar", _scalar),
+            ("numeric", "_frombuffer", _frombuffer),
+        )
+    },
+}
+"""(module, name) in a pickle -> what stands for it."""
 
-    return rebuild
-
-
-def _rebuild_parameter() -> Callable:
-    return lambda data, *unused: data
-
-
-def _load_storage() -> Callable:
-    """
-    A tensor's values are a file of torch inside of the pickle; torch's own function would run code
-    in it.
-    """
-    return lambda content: torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-
-
-def _itself(kind: type) -> type:
-    return kind
-
-
-def _admitted() -> Dict[Tuple[str, str], Callable[[], Any]]:
-    names: Dict[Tuple[str, str], Callable[[], Any]] = {
-        ("_codecs", "encode"): _encode,
-        ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-        ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
-        ("torch.storage", "_load_from_bytes"): _load_storage,
-        ("numpy", "ndarray"): lambda: np.ndarray,
-        ("numpy", "dtype"): lambda: np.dtype,
-        ("collections", "OrderedDict"): lambda: OrderedDict,
-    }
-    reconstruct, scalar = np.zeros(1).__reduce__()[0], np.float64(0).__reduce__()[0]
-    for core in ("numpy.core", "numpy._core"):  # numpy 1 and 2
-        names[f"{core}.multiarray", "_reconstruct"] = lambda: reconstruct
-        names[f"{core}.multiarray", "scalar"] = lambda: scalar
-        names[f"{core}.numeric", "_frombuffer"] = _frombuffer
-    for builtins in ("builtins", "__builtin__"):  # Python 3 and 2
-        for kind in (bytes, bytearray, set, frozenset, complex):
-            names[builtins, kind.__name__] = partial(_itself, kind)
-    return names
-
-
-ADMITTED = _admitted()
-"""(module, name) in a pickle -> function that returns what stands for it."""
+ARRAY_STATES: Dict[type, Callable] = {**CONTAINER_STATES, np.ndarray: _fill, Dtype: Dtype.set_state}
+"""Type of a value -> function of it and of the state that a pickle gives it."""

@@ -1,25 +1,26 @@
 """Reads checkpoint files of others as data: nothing in them is run."""
 
 import pickle
-import re
-from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, ContextManager, Dict, List
+from typing import IO, Any, Dict
 
 import numpy as np
 import torch
 
-from ..checkpoint import array_pickle
-from .array_pickle import ADMITTED, CodeError
+from . import torch_file
+from .array_pickle import ARRAY_STATES
+from .data_pickle import Budget, DataUnpickler
+from .tensor_pickle import TENSOR_NAMES
+from .torch_file import load_storage, size_of
 
 
 def read_checkpoint(path: str, trusted: bool = False) -> Dict[str, Any]:
     """
     The content of a checkpoint, read by its suffix as Detectron2 does, and without running code.
 
-    - ``.pkl`` of Detectron2's, Detectron1's and Caffe2's model zoos: by :mod:`.array_pickle`.
+    - ``.pkl`` of Detectron2's, Detectron1's and Caffe2's model zoos: by :mod:`.data_pickle`.
     - ``.safetensors``: a state_dict.
-    - ``.pyth`` of pycls, ``.pth`` and anything else: by torch with ``weights_only``.
+    - ``.pyth`` of pycls, ``.pth`` and anything else: by :mod:`.torch_file`.
 
     Args:
         path: a file.
@@ -39,17 +40,33 @@ def read_checkpoint(path: str, trusted: bool = False) -> Dict[str, Any]:
         checkpoint = {"model": load_file(path)}
     elif suffix == ".pkl":
         with open(path, "rb") as file:
-            content = pickle.load(file, encoding="latin1") if trusted else array_pickle.load(file)
+            content = pickle.load(file, encoding="latin1") if trusted else load_pickle(file)
         checkpoint = _from_model_zoo(content)
     else:
-        content = (
-            torch.load(path, map_location="cpu", weights_only=False)
-            if trusted
-            else _load_tensors(path)
-        )
+        with open(path, "rb") as file:
+            content = _load_unchecked(file) if trusted else torch_file.load(file)
         checkpoint = _from_torch(content, suffix)
-    checkpoint["model"] = {name: _as_array(value) for name, value in checkpoint["model"].items()}
+    model = checkpoint["model"].items()
+    checkpoint["model"] = {_check_name(name): _as_array(value) for name, value in model}
     return checkpoint
+
+
+def _load_unchecked(file: IO[bytes]) -> Any:
+    return torch.load(file, map_location="cpu", weights_only=False)
+
+
+def load_pickle(file: IO[bytes]) -> Any:
+    """
+    As ``pickle.load``, for arrays of numpy, tensors, numbers and plain containers.
+
+    Raises:
+        CodeError: the pickle names anything else.
+        Exception: of any kind: it is damaged, or unpacks to many times its size.
+    """
+    budget = Budget(size_of(file))
+    # Tensors in it are files of torch, for which torch's own function would run code.
+    tensors = {("torch.storage", "_load_from_bytes"): lambda content: load_storage(content, budget)}
+    return DataUnpickler(file, {**TENSOR_NAMES, **tensors}, ARRAY_STATES, budget).load()
 
 
 def _from_model_zoo(content: Dict[str, Any]) -> Dict[str, Any]:
@@ -69,35 +86,13 @@ def _from_torch(content: Dict[str, Any], suffix: str) -> Dict[str, Any]:
     return content if "model" in content else {"model": content}
 
 
+def _check_name(name: str) -> str:
+    """Names are printed, and control characters in them would be commands for the terminal."""
+    if not name.isprintable():
+        raise ValueError("a tensor's name that cannot be printed")
+    return name
+
+
 def _as_array(value: Any) -> Any:
     """Detectron2 takes tensors and arrays; some files have numbers among them."""
     return np.asarray(value) if isinstance(value, (bool, int, float, np.generic)) else value
-
-
-def _load_tensors(path: str) -> Any:
-    try:
-        with _numpy_admitted():
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as e:
-        refused = re.search(r"(?:GLOBAL|[Uu]nsupported class) ([\w.]+)", str(e))
-        if refused is None:
-            raise
-        raise CodeError(refused[1]) from e
-
-
-def _numpy_admitted() -> ContextManager:
-    """
-    Checkpoints also hold numbers of numpy, an AP for example. Torch can be told so by name since
-    2.7.
-    """
-    if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 7):
-        return nullcontext()
-    admitted: List[Any] = [
-        type(np.dtype(code)) for code in np.typecodes["AllInteger"] + np.typecodes["AllFloat"] + "?"
-    ]
-    admitted += [
-        (get(), f"{module}.{name}")
-        for (module, name), get in ADMITTED.items()
-        if "torch" not in module
-    ]
-    return torch.serialization.safe_globals(admitted)

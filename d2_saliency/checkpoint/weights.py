@@ -11,8 +11,8 @@ from detectron2.utils.file_io import PathManager
 from torch import nn
 
 from ..utils.downloads import DEFAULT_LIMITS, DownloadError, LimitError, Limits, fetched, is_address
-from .array_pickle import CodeError
 from .checkpoint_files import read_checkpoint
+from .data_pickle import CodeError
 
 logger = logging.getLogger(__name__)
 

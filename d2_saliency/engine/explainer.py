@@ -10,11 +10,10 @@ from detectron2.config import CfgNode, get_cfg, instantiate
 from detectron2.data import MetadataCatalog
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, Instances
-from torch import nn
 
 from ..checkpoint.weights import find_weights, load_weights
 from ..config import add_saliency_config
-from ..modeling import build_explainable, explainable
+from ..modeling import SaliencyMixin, build_explainable, explainable
 from ..modeling.objects import check_boxes, explain_objects
 from ..utils.downloads import Limits
 from ..utils.text import one_line
@@ -69,7 +68,7 @@ class DefaultExplainer:
         with _config_errors(config_file):
             parts = _from_yaml(cfg) if isinstance(cfg, CfgNode) else _from_lazy(cfg, saliency_cfg)
         self.weights: str = find_weights(parts["weights"], config_file)
-        self.model: nn.Module = parts["model"].eval()
+        self.model: SaliencyMixin = parts["model"].eval()
         self.augmentation: T.Augmentation = parts["augmentation"]
         self.input_format: str = parts["input_format"]
         self.class_names: Optional[List[str]] = parts["class_names"]
@@ -114,13 +113,13 @@ class DefaultExplainer:
         batched_input = self.preprocess(original_image)
         height, width = original_image.shape[:2]
         boxes = torch.as_tensor(boxes, dtype=torch.float32).reshape(-1, 4)
-        classes = torch.tensor([self.class_index(c) for c in classes], dtype=torch.long)
-        if len(boxes) != len(classes):
-            raise ValueError(f"{len(boxes)} boxes need as many classes; got {len(classes)}.")
+        labels = torch.tensor([self.class_index(c) for c in classes], dtype=torch.long)
+        if len(boxes) != len(labels):
+            raise ValueError(f"{len(boxes)} boxes need as many classes; got {len(labels)}.")
         check_boxes(boxes, (height, width))
         new_height, new_width = batched_input["image"].shape[-2:]
         scale = torch.tensor([new_width / width, new_height / height] * 2)
-        found = explain_objects(self.model, batched_input, boxes * scale, classes).to("cpu")
+        found = explain_objects(self.model, batched_input, boxes * scale, labels).to("cpu")
         found.pred_boxes = Boxes(found.pred_boxes.tensor / scale)
         return {"instances": Instances((height, width), **found.get_fields())}
 
@@ -145,11 +144,10 @@ class DefaultExplainer:
         except ValueError as e:  # Pillow's: a side became 0
             raise ValueError(
                 f"An image of {width}x{height} pixels cannot be resized as INPUT.MIN_SIZE_TEST and "
-                "MAX_SIZE_TEST say "
-                f"({e}); crop it."
+                f"MAX_SIZE_TEST say ({e}); crop it."
             ) from e
-        image = torch.as_tensor(augmented.image.astype("float32").transpose(2, 0, 1))
-        return {"image": image, "height": height, "width": width}
+        pixels = torch.as_tensor(augmented.image.astype("float32").transpose(2, 0, 1))
+        return {"image": pixels, "height": height, "width": width}
 
 
 class ObjectExplainer:

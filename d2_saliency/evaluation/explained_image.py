@@ -7,9 +7,10 @@ from typing import Any, Dict, List, Optional
 import numpy as np
 from detectron2.config import CfgNode
 from detectron2.structures import Boxes, Instances
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..keys import check_values
+from ..modeling.meta_arch.base import SaliencyMixin, head_of
 from .ground_truth import Truth
 from .perturbed_image import PerturbedImage
 
@@ -60,15 +61,13 @@ class ExplainedImage:
             ``pred_saliency``.
         truth: for each of them the annotated object that it is of, or None.
         settings: of the metrics.
-        perturbed_model: computes the same function as ``model``, faster; by default ``model``.
     """
 
-    model: nn.Module
+    model: SaliencyMixin
     batched_input: Dict[str, Any]
     instances: Instances
     truth: List[Optional[Truth]]
     settings: MetricSettings = field(default_factory=MetricSettings)
-    perturbed_model: Optional[nn.Module] = None
 
     @cached_property
     def maps(self) -> np.ndarray:
@@ -94,9 +93,5 @@ class ExplainedImage:
             pred_classes=self.instances.pred_classes,
             scores=self.instances.scores,
         )
-        return PerturbedImage(
-            self.perturbed_model or self.model,
-            self.batched_input,
-            targets,
-            self.settings.batch_size,
-        )
+        runner = head_of(self.model).runner(self.model, self.batched_input)
+        return PerturbedImage(runner, self.batched_input, targets, self.settings.batch_size)

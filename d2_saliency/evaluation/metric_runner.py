@@ -1,13 +1,11 @@
 """Measures the maps of one image after the other."""
 
-from functools import cached_property
 from typing import Any, Dict, List, Optional, Sequence
 
 import torch
 from detectron2.structures import Instances
-from torch import nn
 
-from ..modeling.optimize import folded
+from ..modeling.meta_arch import SaliencyMixin
 from .build import METRICS
 from .explained_image import ExplainedImage, MetricSettings
 from .ground_truth import Truth
@@ -15,7 +13,7 @@ from .ground_truth import Truth
 
 class MetricRunner:
     """
-    Some metrics of the maps of one model, for as long as its weights stay the same.
+    Some metrics of the maps of one model.
 
     Examples:
         runner = MetricRunner(model, ["average_drop"], MetricSettings())
@@ -23,7 +21,7 @@ class MetricRunner:
         len(instances)))["average_drop"][0]["drop"]
     """
 
-    def __init__(self, model: nn.Module, names: Sequence[str], settings: MetricSettings):
+    def __init__(self, model: SaliencyMixin, names: Sequence[str], settings: MetricSettings):
         """
         Args:
             model: the :class:`SaliencyMixin` that explains.
@@ -46,9 +44,7 @@ class MetricRunner:
             **batched_input,
             "image": batched_input["image"].to(self._model.input_device),
         }
-        return ExplainedImage(
-            self._model, batched_input, instances, truth, self._settings, self._folded
-        )
+        return ExplainedImage(self._model, batched_input, instances, truth, self._settings)
 
     def measure(self, image: ExplainedImage) -> Dict[str, List[Dict[str, Any]]]:
         """
@@ -57,7 +53,3 @@ class MetricRunner:
         """
         with torch.no_grad():
             return {name: METRICS[name].function(image) for name in self.names}
-
-    @cached_property
-    def _folded(self) -> nn.Module:
-        return folded(self._model)

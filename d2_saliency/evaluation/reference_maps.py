@@ -10,7 +10,9 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
 from ..data import edge_strips
-from ..modeling.saliency_heads.head import SaliencyHead
+from ..modeling.detector import Detector
+from ..modeling.forward_pass import ForwardPass
+from ..modeling.saliency_heads.head import Fields, SaliencyHead
 from ..structures import OUTPUTS, SaliencyMaps
 from .ground_truth import Truth, decode_mask, match_to_truth, objects_of
 
@@ -27,7 +29,7 @@ class TrueCause(SaliencyHead):
     The input needs "annotations", "height" and "width" of the data set's dict.
     """
 
-    def explain(self, detector, batched_input: Dict, clean) -> Dict:
+    def explain(self, detector: Detector, batched_input: Dict, clean: ForwardPass) -> Fields:
         found = clean.instances[0]
         height, width = batched_input["height"], batched_input["width"]
         scale = found.pred_boxes.tensor.new_tensor(

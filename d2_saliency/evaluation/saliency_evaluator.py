@@ -87,7 +87,7 @@ class SaliencyEvaluator(DatasetEvaluator):
         """
         check_values("TEST.SALIENCY", locals())
         check_metrics(metrics)
-        self._model = getattr(model, "module", model)  # of DistributedDataParallel
+        self._model: Any = getattr(model, "module", model)  # of DistributedDataParallel
         if not hasattr(self._model, "raw_outputs"):
             raise ValueError(
                 f"{type(model).__name__} does not explain its detections: pass explainable(model)."
@@ -99,6 +99,7 @@ class SaliencyEvaluator(DatasetEvaluator):
         self.metrics = applicable_metrics(metrics, self._model)
         self.score_thresh, self.iou_thresh = score_thresh, iou_thresh
         self.settings = settings or MetricSettings()
+        self._runner = MetricRunner(self._model, self.metrics, self.settings)
         self.method = method or type(self._model.saliency_head).__name__
         self.output_dir = None if output_dir is None else Path(output_dir)
         self._store: Optional[RecordStore] = None
@@ -126,8 +127,6 @@ class SaliencyEvaluator(DatasetEvaluator):
     def reset(self) -> None:
         self._records: Dict[Any, Dict[str, Any]] = {}  # of this rank, by image
         self.records: List[Dict[str, Any]] = []  # of all ranks, once they are gathered
-        # Anew: the weights may have changed.
-        self._runner = MetricRunner(self._model, self.metrics, self.settings)
 
     def process(self, inputs: List[Dict[str, Any]], outputs: List[Dict[str, Any]]) -> None:
         """

@@ -10,10 +10,12 @@ from typing import Dict, Iterator, List
 import numpy as np
 import torch
 from scipy.stats import rankdata
-from torch import nn
 
+from ..modeling.detector import Detector
+from ..modeling.forward_pass import ForwardPass
 from ..modeling.matching import match_instances
-from ..modeling.noise import gaussian_noise
+from ..modeling.meta_arch.base import SaliencyMixin, head_of
+from ..modeling.noise import NoiseMixin, gaussian_noise
 from ..modeling.optimize import frozen_parameters
 from .build import saliency_metric
 from .explained_image import ExplainedImage
@@ -102,11 +104,10 @@ def model_randomisation(image: ExplainedImage) -> List[Dict]:
     if not image.model.knows_provenance:
         raise ValueError(
             "model_randomisation follows a detection's proposal or anchor, which are not known "
-            "for "
-            f"{type(image.model).__name__}: leave it out of the metrics."
+            f"for {type(image.model).__name__}: leave it out of the metrics."
         )
     model = copy.deepcopy(image.model)
-    if hasattr(model.saliency_head, "match"):
+    if isinstance(model.saliency_head, NoiseMixin):
         model.saliency_head.match = "index"  # a randomised model finds nothing again
     with torch.no_grad():
         clean = model.run([image.batched_input])
@@ -127,9 +128,9 @@ def model_randomisation(image: ExplainedImage) -> List[Dict]:
     return [_correlations(curve) for curve in np.stack(curves, axis=1)]
 
 
-def _explain(model: nn.Module, image: ExplainedImage, forward_pass) -> np.ndarray:
+def _explain(model: SaliencyMixin, image: ExplainedImage, forward_pass: ForwardPass) -> np.ndarray:
     with torch.enable_grad(), frozen_parameters(model):
-        fields = model.saliency_head(model, image.batched_input, forward_pass)
+        fields = head_of(model)(model, image.batched_input, forward_pass)
     return fields["pred_saliency"].resize(*forward_pass.instances[0].image_size).cpu().numpy()
 
 
@@ -143,7 +144,7 @@ def _correlations(curve: np.ndarray) -> Dict:
     }
 
 
-def randomisations(model: nn.Module, batched_input: Dict, seed: int = 0) -> Iterator[List[str]]:
+def randomisations(model: Detector, batched_input: Dict, seed: int = 0) -> Iterator[List[str]]:
     """
     Redraw the weights of a model in place, stage by stage; yields the names of the modules of each
     stage.
@@ -152,13 +153,13 @@ def randomisations(model: nn.Module, batched_input: Dict, seed: int = 0) -> Iter
     names = layers_by_run(model, batched_input)[::-1]
     for stage in np.array_split(names, min(MAX_STAGES, len(names))):
         for name in stage:
-            weight = model.get_submodule(name).weight.data
+            weight = model.get_parameter(f"{name}.weight").data
             noise = torch.randn(weight.shape, generator=generator).to(weight)
             weight.copy_(weight.mean() + weight.std() * noise)
         yield stage.tolist()
 
 
-def layers_by_run(model: nn.Module, batched_input: Dict) -> List[str]:
+def layers_by_run(model: Detector, batched_input: Dict) -> List[str]:
     """Names of the modules with a weight matrix or kernel, in the order in which they first run."""
     layers = {
         m: n

@@ -48,9 +48,10 @@ SALIENCY_HEAD = {
     ),
     "FOLD_NORMS": Key(
         True,
-        "Gradients to pixels and D-RISE run the detector as a copy whose batch norms are part of "
-        "the convolutions before them, channels last: the same function up to rounding, in less "
-        "time. BENCHMARKS.md has its effect.",
+        "Gradients to pixels, D-RISE and metrics run a copy of the detector whose batch norms are "
+        "part of the convolutions before them: the same function up to rounding, in less time "
+        "(BENCHMARKS.md). The first image shows whether it is. Where it is not, a warning says so "
+        "and the detector runs as it is.",
     ),
     "SKIP_ZEROS": Key(
         True,

@@ -1,7 +1,8 @@
 """What the weights of masks say of the pixels that they show, from running sums."""
 
 from dataclasses import dataclass, fields
-from typing import Sequence, Tuple, Union
+from functools import reduce
+from typing import Iterable, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor
@@ -62,8 +63,8 @@ def mean_map(sums: Sequence[MaskSums]) -> Tensor:
     ``sum_m w_m M_m / sum_m M_m`` (T, 5, H, W): the mean weight of the masks that show a pixel
     (D-RISE, Eq. 6).
     """
-    total = sum(s.wm for s in sums)
-    return total / sum(s.m for s in sums).clamp(min=torch.finfo(total.dtype).tiny)
+    total = _total(s.wm for s in sums)
+    return total / _total(s.m for s in sums).clamp(min=torch.finfo(total.dtype).tiny)
 
 
 def slope_map(sums: Sequence[MaskSums]) -> Tensor:
@@ -79,10 +80,15 @@ def slope_map(sums: Sequence[MaskSums]) -> Tensor:
     g are the grid sizes, each with its own means. What lies beyond one standard error is kept: the
     rest is what the slope of a pixel without any influence would be, too.
     """
-    covariance = sum(s.wm - s.w[..., None, None] * s.m / s.num for s in sums)
-    visibility = sum(s.mm - s.m**2 / s.num for s in sums).clamp(min=1e-6)
-    variance = sum(s.ww - s.w**2 / s.num for s in sums).clamp(min=0) / sum(s.num for s in sums)
+    covariance = _total(s.wm - s.w[..., None, None] * s.m / s.num for s in sums)
+    visibility = _total(s.mm - s.m**2 / s.num for s in sums).clamp(min=1e-6)
+    variance = _total(s.ww - s.w**2 / s.num for s in sums).clamp(min=0)
+    variance = variance / sum(s.num for s in sums)
     return (covariance / visibility - (variance[..., None, None] / visibility).sqrt()).relu()
+
+
+def _total(terms: Iterable[Tensor]) -> Tensor:
+    return reduce(torch.add, terms)
 
 
 def reliability(first: Tensor, second: Tensor) -> Tensor:

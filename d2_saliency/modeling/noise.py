@@ -26,6 +26,8 @@ from torch import Tensor, nn
 
 from ..keys import check_values
 from .batching import reproducible_batch_size, run_in_batches
+from .detector import Detector
+from .forward_pass import ForwardPass
 from .layers import recorded_output
 from .matching import match_instances
 from .optimize import half_precision
@@ -46,7 +48,7 @@ class NoisePasses(NamedTuple):
             one.
     """
 
-    forward_pass: object
+    forward_pass: ForwardPass
     matched: List[Tensor]
     recorded: List[Tensor]
 
@@ -115,7 +117,7 @@ class NoiseMixin(Head):
 
     def noise_passes(
         self,
-        detector,
+        detector: Detector,
         batched_input: Dict,
         reference: Instances,
         use: Callable[[NoisePasses], Result],
@@ -153,9 +155,8 @@ class NoiseMixin(Head):
                 f"{type(detector).__name__}; use 'detection'."
             )
         image = batched_input["image"]
-        runner = (
-            detector if layer else self.runner(detector)
-        )  # a folded model lacks the norms, which may be named
+        # A folded model lacks the norms, which may be named.
+        runner = detector if layer else self.runner(detector, batched_input)
         if noise is None:
             noise = gaussian_noise(image, self.num_samples, self.sigma, self.seed)
 
@@ -186,23 +187,6 @@ class NoiseMixin(Head):
         # A model of unknown architecture may run its layers on one image after the other.
         batch_size = 1 if layer else reproducible_batch_size(self.batch_size, image.device)
         return run_in_batches(noise, batch_size, compute, "SMOOTHGRAD.BATCH_SIZE")
-
-
-def match_counts(num_matched: Tensor, num_samples: int) -> Dict[str, Tensor]:
-    """
-    What ``Instances`` say of noise passes: in how many of them each detection was found again.
-
-    Args:
-        num_matched: (N,), long, 0..num_samples.
-        num_samples: noise passes that were made.
-
-    Returns:
-        dict: "num_matched" and "num_samples", both (N,), long.
-    """
-    return {
-        "num_matched": num_matched,
-        "num_samples": torch.full_like(num_matched, num_samples),
-    }
 
 
 def gaussian_noise(image: Tensor, num_samples: int, sigma: float, seed: int) -> Iterator[Tensor]:

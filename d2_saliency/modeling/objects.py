@@ -9,7 +9,7 @@ import torch
 from detectron2.structures import Boxes, Instances, pairwise_iou
 from torch import Tensor
 
-from .meta_arch.base import SaliencyMixin, refuse_inference_mode
+from .meta_arch.base import SaliencyMixin, head_of, refuse_inference_mode
 from .optimize import frozen_parameters
 from .saliency_heads.build import black_box_methods
 
@@ -43,7 +43,7 @@ def explain_objects(
             have, or a method that cannot explain a given box on this architecture.
     """
     refuse_inference_mode()
-    head = model.saliency_head
+    head = head_of(model)
     if not model.knows_provenance and not head.black_box:
         raise ValueError(
             f"{type(head).__name__} cannot explain a given box of {type(model).__name__}, whose "

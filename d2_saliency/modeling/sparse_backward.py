@@ -106,7 +106,7 @@ class _SparseConv2d(torch.autograd.Function):
             for f, n, length in zip(first, size, ctx.x_shape[-2:])
         ]
         cut = [slice(i.start - f, i.stop - f) for i, f in zip(inside, first)]
-        whole[(..., *inside)] = part[(..., *cut)]
+        whole[..., inside[0], inside[1]] = part[..., cut[0], cut[1]]
         return _only_to_x(whole)
 
 

@@ -118,4 +118,5 @@ def _unpacked(arrays: Dict[str, Tensor], prefix: str, outputs: Sequence[str]) ->
         for part, (h, w) in zip(parts, shapes)
     ]
     maps = [m * peak[:, None, None] for m, peak in zip(maps, arrays[f"{prefix}peaks"])]
-    return SaliencyMaps(maps, arrays[f"{prefix}regions"], arrays["network_size"].tolist(), outputs)
+    height, width = arrays["network_size"].tolist()
+    return SaliencyMaps(maps, arrays[f"{prefix}regions"], (height, width), outputs)

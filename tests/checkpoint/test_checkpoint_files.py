@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from d2_saliency.checkpoint.array_pickle import CodeError
 from d2_saliency.checkpoint.checkpoint_files import read_checkpoint
+from d2_saliency.checkpoint.data_pickle import CodeError
 
 MODEL = {"a.weight": np.float32([[1, 2], [3, 4]]), "a.bias": np.float32([5, 6])}
 
@@ -72,17 +72,25 @@ class TestTorch:
         found = read_checkpoint(str(tmp_path / "x.pyth"))
         assert same(found["model"]) and found["matching_heuristics"]
 
-    def test_the_admission_of_numpy_ends_with_the_call(self, tmp_path):
-        before = set(torch.serialization.get_safe_globals())
-        torch.save({"a": np.float64(1)}, tmp_path / "x.pth")
-        read_checkpoint(str(tmp_path / "x.pth"))
-        assert set(torch.serialization.get_safe_globals()) == before
-
 
 def test_safetensors(tmp_path):
     save_file = pytest.importorskip("safetensors.torch").save_file
     save_file({k: torch.from_numpy(v) for k, v in MODEL.items()}, str(tmp_path / "x.safetensors"))
     assert same(read_checkpoint(str(tmp_path / "x.safetensors"))["model"])
+
+
+@pytest.mark.parametrize("suffix", [".pkl", ".pth", ".safetensors"])
+@pytest.mark.parametrize("name", ["a\x1b[2J", "a\nb", "a\u202e", "\x9b2J"])
+def test_names_that_command_a_terminal(tmp_path, suffix, name):
+    model, path = {name: torch.ones(2)}, tmp_path / f"x{suffix}"
+    if suffix == ".safetensors":
+        pytest.importorskip("safetensors.torch").save_file(model, str(path))
+    else:
+        dump(path, {"model": model, "__author__": "x"}) if suffix == ".pkl" else torch.save(
+            model, path
+        )
+    with pytest.raises(ValueError, match="name that cannot be printed"):
+        read_checkpoint(str(path))
 
 
 class Mark:

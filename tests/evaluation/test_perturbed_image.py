@@ -11,7 +11,7 @@ from d2_saliency.evaluation.perturbed_image import (
     detection_scores,
     found_boxes,
 )
-from d2_saliency.modeling.optimize import folded
+from d2_saliency.modeling.folding import folded
 from d2_saliency.modeling.raw_outputs import RawOutputs
 from tests.evaluation.lamp import explained_lamp, lamp_detector, lit_image
 
@@ -74,7 +74,7 @@ def test_a_detector_s_own_detections_score_their_score_and_one(name, stock_detec
     with torch.no_grad():
         found = stock_detector(name)([{"image": x["image"]}])[0]["instances"]
     found = found[found.scores > 0.6]
-    perturbed = PerturbedImage(folded(model), x, found, batch_size=2)
+    perturbed = PerturbedImage(folded(model, x), x, found, batch_size=2)
     assert len(found) > 1
     torch.testing.assert_close(perturbed.clean_scores[:, 0], found.scores, atol=1e-4, rtol=0)
     torch.testing.assert_close(

@@ -8,7 +8,8 @@ from typing import Any, Dict
 import torch
 from torch import Tensor
 
-from d2_saliency.modeling.optimize import folded, frozen_parameters
+from d2_saliency.modeling.folding import folded
+from d2_saliency.modeling.optimize import frozen_parameters
 
 from .detector import Bench, Stopwatch, detect
 from .measure import Measure, agreement
@@ -86,7 +87,7 @@ def floor(bench: Bench, num_detections: int, fold: bool = True) -> Measure:
     detection.
     """
     model = bench.ours("ODSmoothGrad")
-    model = folded(model) if fold else model
+    model = folded(model, bench.inputs) if fold else model
 
     def measure() -> float:
         forward, backward = Stopwatch(), Stopwatch()

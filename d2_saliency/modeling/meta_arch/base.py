@@ -1,31 +1,28 @@
 """
-What every explainable architecture has in common: a forward that explains, and the questions that
-heads ask.
+The part that all explainable architectures share: a forward that explains, and gradients.
 """
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Tuple
+from typing import Callable, Dict, Iterator, List, Optional, Tuple, Union
 
 import torch
-from detectron2.structures import ImageList, Instances
-from torch import Tensor, nn
+from detectron2.config import CfgNode, configurable
+from detectron2.structures import ImageList
+from torch import Tensor
 from torch.nn import functional as F
 
 from ...structures import SaliencyMaps
+from ..detector import Detector
 from ..feature_windows import FeatureWindow
 from ..forward_pass import ForwardPass
 from ..optimize import frozen_parameters
-from ..raw_outputs import RawOutputs
+from ..saliency_heads.build import build_saliency_head
+from ..saliency_heads.head import SaliencyHead
 from ..targets import differentiable_targets
 from .backward import backward_from_features, backward_from_outputs, whole_level_windows
 
-Module: Any = nn.Module if TYPE_CHECKING else object
-"""
-What a mixin's methods find on ``self``: those of the stock architecture, which comes after it.
-"""
 
-
-class SaliencyMixin(Module):
+class SaliencyMixin(Detector):
     """
     Makes a detector explain what it detects; comes before the stock architecture in the list of
     base classes.
@@ -34,17 +31,27 @@ class SaliencyMixin(Module):
     returns the stock detections with the field ``pred_saliency`` (:class:`SaliencyMaps`) and
     whatever else the head adds.
 
-    An architecture says how it works through ``run``, ``outputs`` and ``postprocess``; it overrides
+    An architecture says how it works through the questions of :class:`Detector`; it overrides
     ``feature_gradients`` if it knows which part of which feature level a detection depends on.
+
+    Args:
+        saliency_head: the method, or None for the stock behaviour.
+        kwargs: those of the stock architecture.
     """
 
-    knows_provenance = True
-    """Whether ``run`` can read the proposal or anchor of a detection again in another image."""
+    saliency_head: Optional[SaliencyHead]
+    pixel_mean: Tensor
+    preprocess_image: Callable[[List[Dict]], ImageList]
 
-    knows_log_odds = True
-    """
-    Whether ``outputs`` has ``class_log_odds``, so that a score that rounds to 1 keeps its gradient.
-    """
+    @configurable
+    def __init__(self, *, saliency_head: Optional[SaliencyHead] = None, **kwargs):
+        super().__init__(**kwargs)
+        self.saliency_head = saliency_head
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> Dict:
+        stock = super().from_config(cfg)  # type: ignore[misc]  # of the class that comes after
+        return {**stock, "saliency_head": build_saliency_head(cfg)}
 
     def forward(self, batched_inputs: List[Dict]):
         """
@@ -61,25 +68,25 @@ class SaliencyMixin(Module):
         with torch.no_grad():
             clean = self.run(batched_inputs)
         with torch.enable_grad(), frozen_parameters(self):
-            explained = [self._explain_image(x, clean, b) for b, x in enumerate(batched_inputs)]
+            explained = [
+                self._explain_image(self.saliency_head, x, clean, b)
+                for b, x in enumerate(batched_inputs)
+            ]
         with torch.no_grad():
             return self.postprocess(batched_inputs, clean, explained)
 
-    @property
-    def input_device(self) -> torch.device:
-        """Where images go: to the weights, or to the CPU for a model without any here."""
-        return next(self.parameters(), torch.empty(0)).device
-
-    def _explain_image(self, batched_input: Dict, clean: ForwardPass, index: int) -> Dict:
+    def _explain_image(
+        self, head: SaliencyHead, batched_input: Dict, clean: ForwardPass, index: int
+    ) -> Dict:
         """
         Fields that the head adds to the N detections of one image, empty maps where no map was
         asked for.
         """
-        head, instances = self.saliency_head, clean.instances[index]
+        instances = clean.instances[index]
         keep = head.select(instances)
         explained = head(self, batched_input, clean.select(index, keep))
         num = len(instances)
-        fields = {}
+        fields: Dict[str, Union[SaliencyMaps, Tensor]] = {}
         for name, value in explained.items():
             if isinstance(value, SaliencyMaps):
                 maps = SaliencyMaps.unexplained(num, value.image_size, value.device, value.outputs)
@@ -114,111 +121,19 @@ class SaliencyMixin(Module):
         ]
         return ImageList(torch.cat(padded), [s.image_sizes[0] for s in singles])
 
-    # ---- what an architecture provides
-
-    def run(
-        self, batched_inputs: List[Dict], instances: Optional[List[Instances]] = None
-    ) -> ForwardPass:
-        """
-        Run the detector; differentiable to the images that require gradients.
-
-        Args:
-            batched_inputs: dicts with "image" (C, H, W), as for ``forward``.
-            instances: detections (of another pass) whose proposals or anchors shall be read again
-                in these images; by default the detections of stock inference.
-        """
-        raise NotImplementedError
-
-    def outputs(self, forward_pass: ForwardPass) -> List[Instances]:
-        """
-        The detections of a pass with ``raw_boxes``, ``class_logits``, ``class_probs`` and
-        ``class_log_odds`` (see :mod:`..log_odds`) that carry its graph.
-
-        Also ``class_vectors`` (N, V): class probabilities in the form of :meth:`raw_outputs`.
-        """
-        raise NotImplementedError
-
-    def raw_outputs(self, batched_inputs: List[Dict]) -> List[RawOutputs]:
-        """
-        All outputs of each image before the score threshold and NMS. For black-box methods and
-        metrics.
-        """
-        raise NotImplementedError
-
-    def locate(self, batched_inputs: List[Dict], objects: List[Instances]) -> ForwardPass:
-        """
-        A pass whose detections are given objects, each with the proposal or anchor that can speak
-        of it.
-
-        Args:
-            batched_inputs: B dicts with "image" (C, H, W).
-            objects: for each image, ``pred_boxes`` in pixels of the network input and
-                ``pred_classes``.
-
-        Returns:
-            ForwardPass: ``instances`` are the objects with ``scores``, what the model gives to
-            their class there, and the architecture's provenance fields.
-
-        Raises:
-            ValueError: for a class that the model does not have.
-        """
-        raise NotImplementedError
-
-    def postprocess(
-        self, batched_inputs: List[Dict], clean: ForwardPass, fields: List[Dict]
-    ) -> List[Dict]:
-        """
-        The stock output for a pass, with the given additional fields on the instances of each
-        image.
-        """
-        raise NotImplementedError
-
-    def source_boxes(self, instances: Instances) -> Tensor:
-        """
-        The boxes (N, 4), in pixels of the network input, that detections were computed from: RoIs
-        or anchors.
-
-        Where an architecture does not reveal them, the detected boxes.
-        """
-        return instances.pred_boxes.tensor
-
     def feature_gradients(
         self, forward_pass: ForwardPass, class_target: str
     ) -> List[Iterator[List[FeatureWindow]]]:
-        """
-        Exact gradients of the five outputs of every detection to ``forward_pass.features``.
-
-        This default makes five backward passes for each detection; architectures that know better
-        override it.
-
-        Returns:
-            For each image an iterator over its detections; each item lists the windows outside of
-            which the detection's gradients are zero.
-        """
+        """Five backward passes for each detection. Architectures that know better override it."""
         leaves = {name: f.detach().requires_grad_() for name, f in forward_pass.features.items()}
         outputs = self.outputs(replace(forward_pass, features=leaves))
         targets = [differentiable_targets(instances, class_target) for instances in outputs]
         return [whole_level_windows(y, slopes, b, leaves) for b, (y, slopes) in enumerate(targets)]
 
-    # ---- what heads ask
-
     def input_gradients(
         self, forward_pass: ForwardPass, class_target: str = "score", layer: Optional[Tensor] = None
     ) -> Iterator[Tuple[int, int, Tensor]]:
-        """
-        Gradients of the five outputs of every detection to the pixels of its image, or to a layer's
-        output.
-
-        Backward passes are shared by the images of the batch, which do not depend on each other.
-
-        Args:
-            forward_pass: a pass whose images require gradients.
-            class_target: see :func:`instance_targets`.
-            layer: output (B, C, h, w) of a layer during that pass, to take the place of the pixels.
-
-        Yields:
-            (b, i, gradient): image, detection, and a tensor (5, C, H, W) or (5, C, h, w).
-        """
+        """The images of a batch, which do not depend on each other, share backward passes."""
         inputs = forward_pass.images if layer is None else [layer]
         if forward_pass.features:
             windows = self.feature_gradients(forward_pass, class_target)
@@ -229,6 +144,13 @@ class SaliencyMixin(Module):
             for b, factor in factors.items():
                 gradient = gradients[b] if layer is None else gradients[0][:, b]
                 yield b, i, gradient * factor[:, None, None, None]
+
+
+def head_of(model: SaliencyMixin) -> SaliencyHead:
+    """The model's saliency head; ValueError where there is none."""
+    if model.saliency_head is None:
+        raise ValueError(f"{type(model).__name__} has no saliency_head to explain with: set one.")
+    return model.saliency_head
 
 
 def refuse_inference_mode() -> None:

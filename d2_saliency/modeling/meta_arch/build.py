@@ -2,13 +2,13 @@
 
 import copy
 import logging
-from typing import Optional, Type
+from typing import Any, Optional, Type
 
 from detectron2.config import CfgNode
 from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN, PanopticFPN, build_model
 from detectron2.modeling.meta_arch.fcos import FCOS
 from detectron2.modeling.meta_arch.retinanet import RetinaNet
-from detectron2.modeling.roi_heads import CascadeROIHeads, FastRCNNOutputLayers
+from detectron2.modeling.roi_heads import CascadeROIHeads, FastRCNNOutputLayers, ROIHeads
 from torch import nn
 
 from ..saliency_heads.build import build_saliency_head
@@ -23,7 +23,7 @@ from .roi_outputs import roi_outputs
 logger = logging.getLogger(__name__)
 
 
-def explainable(model: nn.Module, cfg: Optional[CfgNode] = None) -> nn.Module:
+def explainable(model: nn.Module, cfg: Optional[CfgNode] = None) -> SaliencyMixin:
     """
     An explaining version of any built model, weights and all.
 
@@ -46,7 +46,7 @@ def explainable(model: nn.Module, cfg: Optional[CfgNode] = None) -> nn.Module:
     return _with_mixin(model, mixin, cfg)
 
 
-def as_generic(model: nn.Module, cfg: Optional[CfgNode] = None) -> nn.Module:
+def as_generic(model: nn.Module, cfg: Optional[CfgNode] = None) -> SaliencyMixin:
     """
     :func:`explainable`, but through the model's ``Instances`` even if its architecture is known.
     """
@@ -63,7 +63,7 @@ def SaliencyGeneric(cfg):
     return as_generic(architecture(cfg), cfg)
 
 
-def build_explainable(cfg: CfgNode) -> nn.Module:
+def build_explainable(cfg: CfgNode) -> SaliencyMixin:
     """
     Build the model of a config, stock or ours, so that it explains itself. Weights are not loaded.
     """
@@ -71,7 +71,7 @@ def build_explainable(cfg: CfgNode) -> nn.Module:
     return model if isinstance(model, SaliencyMixin) else explainable(model, cfg)
 
 
-def _mixin_for(model: nn.Module) -> Type[SaliencyMixin]:
+def _mixin_for(model: Any) -> Type[SaliencyMixin]:
     if _inherits(model, PanopticFPN, "forward", "inference") and _knows_roi_heads(model.roi_heads):
         return SaliencyPanopticFPNMixin
     if _inherits(model, GeneralizedRCNN, "forward", "inference") and _knows_roi_heads(
@@ -85,7 +85,7 @@ def _mixin_for(model: nn.Module) -> Type[SaliencyMixin]:
     return SaliencyGenericMixin
 
 
-def _knows_roi_heads(roi_heads: nn.Module) -> bool:
+def _knows_roi_heads(roi_heads: ROIHeads) -> bool:
     """
     Whether :func:`roi_outputs` says what these RoI heads do, and not only what a class they derive
     from did.
@@ -112,14 +112,16 @@ def _inherits(module: nn.Module, base: type, *methods: str) -> bool:
     return isinstance(module, base) and all(same)
 
 
-def _with_mixin(model: nn.Module, mixin: Type[SaliencyMixin], cfg: Optional[CfgNode]) -> nn.Module:
+def _with_mixin(
+    model: nn.Module, mixin: Type[SaliencyMixin], cfg: Optional[CfgNode]
+) -> SaliencyMixin:
     if isinstance(model, SaliencyMixin):
         raise ValueError(
             f"{type(model).__name__} is explainable already; set its saliency_head to change the "
             "method."
         )
     cls = type(model)
-    twin = copy.copy(model)
+    twin: Any = copy.copy(model)
     # nn.Module keeps these in dicts, which a shallow copy shares: setting the twin's head must not
     # change the model.
     for name in ("_modules", "_parameters", "_buffers"):

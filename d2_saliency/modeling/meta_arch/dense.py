@@ -4,10 +4,12 @@ every level.
 """
 
 from dataclasses import replace
-from typing import Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import torch
 from detectron2.modeling import detector_postprocess
+from detectron2.modeling.anchor_generator import DefaultAnchorGenerator
+from detectron2.modeling.box_regression import Box2BoxTransform
 from detectron2.modeling.meta_arch.dense_detector import permute_to_N_HWA_K
 from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
@@ -38,6 +40,14 @@ class SaliencyDenseMixin(SaliencyMixin):
     the level's H * W * A anchors, cells in row-major order, the anchors of a cell together;
     ``anchor_boxes``, the anchors.
     """
+
+    backbone: nn.Module
+    head: Any
+    head_in_features: List[str]
+    num_classes: int
+    anchor_generator: DefaultAnchorGenerator
+    box2box_transform: Box2BoxTransform
+    forward_inference: Callable[..., List[Instances]]
 
     # ---- what an architecture provides
 

@@ -14,13 +14,11 @@ def receptive_radius(modules: Tuple[nn.Module, ...]) -> Optional[int]:
     radius = 0
     for module in (m for part in modules for m in part.modules() if not list(m.children())):
         if isinstance(module, nn.Conv2d):
-            same_size = all(
-                2 * p == d * (k - 1)
-                for p, d, k in zip(module.padding, module.dilation, module.kernel_size)
-            )
+            reach = [d * (k - 1) for d, k in zip(module.dilation, module.kernel_size)]
+            same_size = [2 * p for p in module.padding if not isinstance(p, str)] == reach
             if module.stride != (1, 1) or not same_size or module.padding_mode != "zeros":
                 return None
-            radius += max(module.padding)
+            radius += max(reach) // 2
         elif not isinstance(module, (nn.ReLU, nn.Identity)):
             return None
     return radius

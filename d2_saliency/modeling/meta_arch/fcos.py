@@ -44,10 +44,12 @@ class SaliencyFCOSMixin(SaliencyDenseMixin):
     def prediction_sizes(self) -> List[int]:
         return [self.num_classes, 4, 1]
 
-    def class_probs(self, logits: Tensor, centerness: Tensor) -> Tensor:
+    def class_probs(self, logits: Tensor, *others: Tensor) -> Tensor:
+        (centerness,) = others
         return (logits.sigmoid() * centerness.sigmoid()).sqrt()
 
-    def class_log_odds(self, logits: Tensor, centerness: Tensor) -> Tensor:
+    def class_log_odds(self, logits: Tensor, *others: Tensor) -> Tensor:
+        (centerness,) = others
         return geometric_mean_log_odds(logits, centerness)
 
 

@@ -5,13 +5,12 @@ it is.
 
 from typing import Dict, List
 
-from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY, PanopticFPN
 from detectron2.modeling.meta_arch.panoptic_fpn import combine_semantic_and_instance_outputs
 from detectron2.modeling.postprocessing import sem_seg_postprocess
+from torch import nn
 
 from ..forward_pass import ForwardPass
-from ..saliency_heads.build import build_saliency_head
 from .rcnn import SaliencyRCNNMixin
 
 
@@ -20,6 +19,11 @@ class SaliencyPanopticFPNMixin(SaliencyRCNNMixin):
     Explains the "instances" of ``PanopticFPN`` models; "sem_seg" and "panoptic_seg" are the stock
     ones.
     """
+
+    sem_seg_head: nn.Module
+    combine_overlap_thresh: float
+    combine_stuff_area_thresh: float
+    combine_instances_score_thresh: float
 
     def postprocess(
         self, batched_inputs: List[Dict], clean: ForwardPass, fields: List[Dict]
@@ -42,19 +46,4 @@ class SaliencyPanopticFPNMixin(SaliencyRCNNMixin):
 
 @META_ARCH_REGISTRY.register()
 class SaliencyPanopticFPN(SaliencyPanopticFPNMixin, PanopticFPN):
-    """
-    ``PanopticFPN`` that explains its detections; same configuration, same checkpoint keys.
-
-    Args:
-        saliency_head: a :class:`SaliencyHead`, or None for the stock behaviour.
-        others: see :class:`PanopticFPN`.
-    """
-
-    @configurable
-    def __init__(self, *, saliency_head=None, **kwargs):
-        super().__init__(**kwargs)
-        self.saliency_head = saliency_head
-
-    @classmethod
-    def from_config(cls, cfg):
-        return {**super().from_config(cfg), "saliency_head": build_saliency_head(cfg)}
+    """``PanopticFPN`` that explains its detections; same configuration, same checkpoint keys."""

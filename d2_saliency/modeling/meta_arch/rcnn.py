@@ -1,10 +1,10 @@
 """The R-CNN family: Faster, Mask and Keypoint R-CNN on FPN or DC5, C4 models, Cascade R-CNN."""
 
-from typing import Dict, Iterator, List, Optional
+from typing import Callable, Dict, Iterator, List, Optional
 
 import torch
-from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
+from detectron2.modeling.roi_heads import ROIHeads
 from detectron2.modeling.roi_heads.fast_rcnn import fast_rcnn_inference
 from detectron2.structures import Instances
 from torch import Tensor, nn
@@ -13,7 +13,6 @@ from ...structures import OUTPUTS
 from ..feature_windows import FeatureWindow
 from ..forward_pass import ForwardPass
 from ..raw_outputs import RawOutputs, clipped
-from ..saliency_heads.build import build_saliency_head
 from ..targets import check_classes, differentiable_targets
 from .base import SaliencyMixin
 from .roi_outputs import (
@@ -61,6 +60,12 @@ class SaliencyRCNNMixin(SaliencyMixin):
     detaches proposals, so a detection depends on the features through the RoIAlign of that RoI
     alone: explanations are of the second stage, given the proposal.
     """
+
+    device: torch.device
+    backbone: nn.Module
+    proposal_generator: Optional[nn.Module]
+    roi_heads: ROIHeads
+    _postprocess: Callable[..., List[Dict]]
 
     def run(
         self, batched_inputs: List[Dict], instances: Optional[List[Instances]] = None
@@ -222,19 +227,4 @@ class SaliencyRCNNMixin(SaliencyMixin):
 
 @META_ARCH_REGISTRY.register()
 class SaliencyRCNN(SaliencyRCNNMixin, GeneralizedRCNN):
-    """
-    ``GeneralizedRCNN`` that explains its detections; same configuration, same checkpoint keys.
-
-    Args:
-        saliency_head: a :class:`SaliencyHead`, or None for the stock behaviour.
-        others: see :class:`GeneralizedRCNN`.
-    """
-
-    @configurable
-    def __init__(self, *, saliency_head=None, **kwargs):
-        super().__init__(**kwargs)
-        self.saliency_head = saliency_head
-
-    @classmethod
-    def from_config(cls, cfg):
-        return {**super().from_config(cfg), "saliency_head": build_saliency_head(cfg)}
+    """``GeneralizedRCNN`` that explains its detections; same keys of config and checkpoint."""

@@ -2,14 +2,12 @@
 
 from typing import List, Tuple
 
-from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.modeling.meta_arch.retinanet import RetinaNet
 from detectron2.structures import Instances
 from torch import Tensor, nn
 
 from ..log_odds import at_least_single
-from ..saliency_heads.build import build_saliency_head
 from .dense import SaliencyDenseMixin
 
 
@@ -25,10 +23,10 @@ class SaliencyRetinaNetMixin(SaliencyDenseMixin):
     def prediction_sizes(self) -> List[int]:
         return [self.num_classes, 4]
 
-    def class_probs(self, logits: Tensor) -> Tensor:
+    def class_probs(self, logits: Tensor, *others: Tensor) -> Tensor:
         return logits.sigmoid()
 
-    def class_log_odds(self, logits: Tensor) -> Tensor:
+    def class_log_odds(self, logits: Tensor, *others: Tensor) -> Tensor:
         return at_least_single(logits)
 
     def source_boxes(self, instances: Instances) -> Tensor:
@@ -37,19 +35,4 @@ class SaliencyRetinaNetMixin(SaliencyDenseMixin):
 
 @META_ARCH_REGISTRY.register()
 class SaliencyRetinaNet(SaliencyRetinaNetMixin, RetinaNet):
-    """
-    ``RetinaNet`` that explains its detections; same configuration, same checkpoint keys.
-
-    Args:
-        saliency_head: a :class:`SaliencyHead`, or None for the stock behaviour.
-        others: see :class:`RetinaNet`.
-    """
-
-    @configurable
-    def __init__(self, *, saliency_head=None, **kwargs):
-        super().__init__(**kwargs)
-        self.saliency_head = saliency_head
-
-    @classmethod
-    def from_config(cls, cfg):
-        return {**super().from_config(cfg), "saliency_head": build_saliency_head(cfg)}
+    """``RetinaNet`` that explains its detections; same configuration, same checkpoint keys."""

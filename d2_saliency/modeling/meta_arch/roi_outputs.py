@@ -11,6 +11,7 @@ from detectron2.modeling.roi_heads import (
     CascadeROIHeads,
     FastRCNNOutputLayers,
     Res5ROIHeads,
+    ROIHeads,
     StandardROIHeads,
 )
 from detectron2.modeling.roi_heads.mask_head import BaseMaskRCNNHead
@@ -111,17 +112,17 @@ def _log_odds(predictor, logits: Tensor, probs: Tensor) -> Tensor:
     )
 
 
-def box_pooler(roi_heads: nn.Module) -> nn.Module:
+def box_pooler(roi_heads: ROIHeads) -> nn.Module:
     return roi_heads.pooler if isinstance(roi_heads, Res5ROIHeads) else roi_heads.box_pooler
 
 
-def box_levels(roi_heads: nn.Module) -> List[str]:
+def box_levels(roi_heads: ROIHeads) -> List[str]:
     return (
         roi_heads.in_features if isinstance(roi_heads, Res5ROIHeads) else roi_heads.box_in_features
     )
 
 
-def mask_logits(roi_heads: nn.Module, pool: Pool, instances: List[Instances]) -> Tensor:
+def mask_logits(roi_heads: ROIHeads, pool: Pool, instances: List[Instances]) -> Tensor:
     """
     How sure the mask branch is of each detection's mask: the mean logit inside of the predicted
     mask.
@@ -136,9 +137,8 @@ def mask_logits(roi_heads: nn.Module, pool: Pool, instances: List[Instances]) ->
     """
     features = pool([i.pred_boxes for i in instances])
     features = roi_heads.res5(features) if isinstance(roi_heads, Res5ROIHeads) else features
-    logits = roi_heads.mask_head.layers(
-        features
-    )  # (R, K, M, M), or (R, 1, M, M) for class-agnostic masks
+    # (R, K, M, M), or (R, 1, M, M) for class-agnostic masks
+    logits = roi_heads.mask_head.layers(features)
     classes = torch.cat([i.pred_classes for i in instances])
     rows = torch.arange(len(logits), device=logits.device)
     own = logits[rows, classes if logits.shape[1] > 1 else 0].flatten(1)
@@ -146,7 +146,7 @@ def mask_logits(roi_heads: nn.Module, pool: Pool, instances: List[Instances]) ->
     return (own * inside).sum(dim=1) / inside.sum(dim=1)
 
 
-def mask_pooler(roi_heads: nn.Module) -> nn.Module:
+def mask_pooler(roi_heads: ROIHeads) -> nn.Module:
     """
     The pooler of the mask branch; ValueError for RoI heads without a mask head, or with an unusual
     one.
@@ -156,13 +156,12 @@ def mask_pooler(roi_heads: nn.Module) -> nn.Module:
     ):
         raise ValueError(
             "MODEL.SALIENCY_HEAD.MASK_OUTPUT explains the masks of a Mask R-CNN; this model has no "
-            "mask head of that "
-            "kind (MODEL.MASK_ON). Leave it at False."
+            "mask head of that kind (MODEL.MASK_ON). Leave it at False."
         )
     return roi_heads.pooler if isinstance(roi_heads, Res5ROIHeads) else roi_heads.mask_pooler
 
 
-def mask_levels(roi_heads: nn.Module) -> List[str]:
+def mask_levels(roi_heads: ROIHeads) -> List[str]:
     return (
         roi_heads.in_features if isinstance(roi_heads, Res5ROIHeads) else roi_heads.mask_in_features
     )

@@ -4,9 +4,9 @@ from typing import Dict, Iterator, List, NamedTuple, Tuple
 
 import torch
 from detectron2.layers import ROIAlign
-from detectron2.modeling.poolers import assign_boxes_to_levels
+from detectron2.modeling.poolers import ROIPooler, assign_boxes_to_levels
 from detectron2.structures import Boxes
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..feature_windows import FeatureWindow
 from ..roi_align import roi_align_matrices
@@ -22,7 +22,7 @@ class Read(NamedTuple):
         pooled: (R, C, P, P), of all images together.
     """
 
-    pooler: nn.Module
+    pooler: ROIPooler
     levels: List[str]
     boxes: List[Boxes]
     pooled: Tensor
@@ -31,7 +31,7 @@ class Read(NamedTuple):
 class RecordingPool:
     """A pool function that remembers how it was used."""
 
-    def __init__(self, pooler: nn.Module, levels: List[str], features: Dict[str, Tensor]):
+    def __init__(self, pooler: ROIPooler, levels: List[str], features: Dict[str, Tensor]):
         self.pooler, self.levels, self.features = pooler, levels, features
         self.reads: List[Read] = []
 
@@ -42,7 +42,7 @@ class RecordingPool:
         return pooled
 
 
-def has_matrices(pooler: nn.Module) -> bool:
+def has_matrices(pooler: ROIPooler) -> bool:
     """Whether :func:`roi_align_matrices` knows all that a pooler does."""
     return all(isinstance(align, ROIAlign) for align in pooler.level_poolers)
 
@@ -68,7 +68,7 @@ def read_windows(
         yield windows
 
 
-def _pooler_levels(pooler: nn.Module, boxes: Boxes) -> List[int]:
+def _pooler_levels(pooler: ROIPooler, boxes: Boxes) -> List[int]:
     """Index of the pyramid level that each box is pooled from."""
     if len(pooler.level_poolers) == 1 or not len(boxes):
         return [0] * len(boxes)

@@ -7,6 +7,8 @@ import torch
 from detectron2.modeling.roi_heads import Res5ROIHeads
 
 from ...structures import OUTPUTS, SaliencyMaps
+from ..detector import Detector
+from ..forward_pass import ForwardPass
 from ..layers import recorded_output
 from ..targets import differentiable_targets
 from .build import SALIENCY_HEAD_REGISTRY
@@ -25,7 +27,7 @@ class CAM(SaliencyHead):
     The map lies on the RoI and is zero elsewhere.
     """
 
-    def explain(self, detector, batched_input: Dict, clean) -> Fields:
+    def explain(self, detector: Detector, batched_input: Dict, clean: ForwardPass) -> Fields:
         if not isinstance(getattr(detector, "roi_heads", None), Res5ROIHeads):
             raise ValueError(
                 "CAM is defined only where the class score is linear in globally pooled features: "
@@ -45,7 +47,7 @@ class CAM(SaliencyHead):
             (gradient,) = torch.autograd.grad(targets[:, k].sum(), activations, retain_graph=True)
             weights = gradient.sum((2, 3), keepdim=True) * slopes[:, k, None, None, None]
             maps.append((weights * activations).sum(1))
-        maps = torch.stack([maps[0].relu(), *(m.abs() for m in maps[1:])], dim=1)
+        five = torch.stack([maps[0].relu(), *(m.abs() for m in maps[1:])], dim=1)
         return {
-            "pred_saliency": SaliencyMaps(maps, outputs.proposal_boxes.tensor, outputs.image_size)
+            "pred_saliency": SaliencyMaps(five, outputs.proposal_boxes.tensor, outputs.image_size)
         }

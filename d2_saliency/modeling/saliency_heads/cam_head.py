@@ -14,7 +14,9 @@ from torch import Tensor
 
 from ...keys import check_values
 from ...structures import SaliencyMaps
+from ..detector import Detector
 from ..feature_windows import FeatureWindow, joined_windows, region_mask, stride, widened
+from ..forward_pass import ForwardPass
 from ..layers import layer_names, layer_output, recorded_output
 from .head import Fields, SaliencyHead
 
@@ -131,7 +133,7 @@ class CAMHead(SaliencyHead):
         ``whole_level``.
         """
 
-    def explain(self, detector, batched_input: Dict, clean) -> Fields:
+    def explain(self, detector: Detector, batched_input: Dict, clean: ForwardPass) -> Fields:
         features, windows, fields = self.feature_windows(detector, batched_input, clean)
         levels = {name: self._selected(f[0].detach().float()) for name, f in features.items()}
         totals = {name: a.sum((1, 2)) for name, a in levels.items()}
@@ -148,8 +150,9 @@ class CAMHead(SaliencyHead):
                 activations = levels[part.level]
                 # One more cell, so that a map that is resized falls to zero as the level's would.
                 margin = 1 + (math.ceil(3 * self.smooth_sigma) if self.smooths else 0)
-                part = widened(part, margin, activations.shape[-2:])
-                cell = stride(clean.padded_size, activations.shape[-2:])
+                height, width = activations.shape[-2:]
+                part = widened(part, margin, (height, width))
+                cell = stride(clean.padded_size, (height, width))
                 region = region_mask(box, cell, activations)
                 gradient = part.gradient.float() / scale
                 evidence = Evidence(
@@ -164,7 +167,7 @@ class CAMHead(SaliencyHead):
         }
 
     def feature_windows(
-        self, detector, batched_input: Dict, clean
+        self, detector: Detector, batched_input: Dict, clean: ForwardPass
     ) -> Tuple[Dict, DetectionWindows, Fields]:
         """
         Feature maps (1, C, H, W) by name, the windows of gradients of each detection on them, and
@@ -264,7 +267,9 @@ class CAMHead(SaliencyHead):
         return weights.masked_fill(distance.abs() > radius, 0)
 
 
-def level_windows(detector, forward_pass, class_target: str) -> List[Iterator[List[FeatureWindow]]]:
+def level_windows(
+    detector: Detector, forward_pass: ForwardPass, class_target: str
+) -> List[Iterator[List[FeatureWindow]]]:
     """
     ``detector.feature_gradients``, or an error that says what to do where an architecture has no
     known levels.

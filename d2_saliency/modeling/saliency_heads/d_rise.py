@@ -17,6 +17,8 @@ from ...keys import check_values
 from ...structures import SaliencyMaps
 from ..baselines import baseline_image
 from ..batching import FORWARD_BATCH, reproducible_batch_size, run_in_batches
+from ..detector import Detector
+from ..forward_pass import ForwardPass
 from ..mask_sums import MaskSums, mean_map, reliability, slope_map
 from ..masks import alternating_grids, grid_masks
 from ..optimize import half_precision
@@ -98,12 +100,12 @@ class DRISE(SaliencyHead):
         options = {key.lower(): value for key, value in cfg.MODEL.SALIENCY_HEAD.DRISE.items()}
         return {**super().from_config(cfg), **options}
 
-    def explain(self, detector, batched_input: Dict, clean) -> Fields:
+    def explain(self, detector: Detector, batched_input: Dict, clean: ForwardPass) -> Fields:
         with torch.no_grad():
             targets = target_objects(detector.outputs(clean)[0])
-            sums = self._sums(self.runner(detector), batched_input, targets)
+            sums = self._sums(self.runner(detector, batched_input), batched_input, targets)
             maps = ESTIMATORS[self.estimator](_joined(sums, range(NUM_HALVES)))
-        said = sum(s.w[:, 0] for s in sums.values())
+        said = torch.stack([s.w[:, 0] for s in sums.values()]).sum(0)
         for i in (said == 0).nonzero()[:, 0].tolist():
             logger.warning(
                 f"DRISE: under no mask did the model say anything of object {i}; its maps are zero."
@@ -114,7 +116,7 @@ class DRISE(SaliencyHead):
             "num_masks": torch.full((len(targets),), num_masks, device=maps.device),
         }
 
-    def _sums(self, detector, batched_input: Dict, targets: Instances) -> Sums:
+    def _sums(self, detector: Detector, batched_input: Dict, targets: Instances) -> Sums:
         """Sums over the masks of each grid size, in two halves if they are to be compared."""
         image = batched_input["image"].detach().float()
         hidden = baseline_image(image, self.context)
@@ -148,7 +150,8 @@ class DRISE(SaliencyHead):
                     for key in set(keys):
                         members = [i for i, k in enumerate(keys) if k == key]
                         if key not in sums:
-                            sums[key] = MaskSums.zeros(len(targets), shown.shape[-2:], shown.device)
+                            height, width = shown.shape[-2:]
+                            sums[key] = MaskSums.zeros(len(targets), (height, width), shown.device)
                         sums[key].add(shown[members], weights[members])
                 progress.update(len(block))
                 if self.tolerance and self._unreliability(sums) < self.tolerance:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 from ...structures import OUTPUTS, SaliencyMaps
+from ..detector import Detector
+from ..forward_pass import ForwardPass
 from ..sparse_backward import skipping_zeros
 from .build import SALIENCY_HEAD_REGISTRY
 from .head import Fields, SaliencyHead
@@ -31,12 +33,11 @@ class Gradient(SaliencyHead):
     logit) per grey level for the class, pixels per grey level for coordinates.
     """
 
-    def explain(self, detector, batched_input: Dict, clean) -> Fields:
+    def explain(self, detector: Detector, batched_input: Dict, clean: ForwardPass) -> Fields:
         image = batched_input["image"].detach().float().requires_grad_()
+        runner = self.runner(detector, batched_input)
         with skipping_zeros(self.skip_zeros):
-            forward_pass = self.runner(detector).run(
-                [{**batched_input, "image": image}], clean.instances
-            )
+            forward_pass = runner.run([{**batched_input, "image": image}], clean.instances)
         maps = torch.zeros(
             len(clean.instances[0]), len(OUTPUTS), *image.shape[-2:], device=image.device
         )

@@ -9,6 +9,8 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from ...structures import SaliencyMaps
+from ..detector import Detector
+from ..forward_pass import ForwardPass
 from .build import SALIENCY_HEAD_REGISTRY
 from .grad_cam import GradCAM
 from .gradient import Gradient
@@ -67,7 +69,7 @@ class GuidedBackprop(Gradient):
         (Adebayo et al., 2018); they are here because papers compare with them.
     """
 
-    def explain(self, detector, batched_input: Dict, clean) -> Fields:
+    def explain(self, detector: Detector, batched_input: Dict, clean: ForwardPass) -> Fields:
         with guided_relus():
             return super().explain(detector, batched_input, clean)
 
@@ -79,7 +81,7 @@ class GuidedGradCAM(GradCAM):
     the upsampled :class:`GradCAM` map.
     """
 
-    def explain(self, detector, batched_input: Dict, clean) -> Fields:
+    def explain(self, detector: Detector, batched_input: Dict, clean: ForwardPass) -> Fields:
         cam = super().explain(detector, batched_input, clean)["pred_saliency"]
         with guided_relus():
             guided = Gradient.explain(self, detector, batched_input, clean)["pred_saliency"]

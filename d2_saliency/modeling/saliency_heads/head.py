@@ -3,7 +3,7 @@
 import copy
 import logging
 from abc import abstractmethod
-from typing import Dict, Tuple, Union
+from typing import Dict, Tuple, TypedDict
 
 import torch
 from detectron2.config import configurable
@@ -12,11 +12,35 @@ from torch import Tensor, nn
 
 from ...keys import check_values
 from ...structures import MASK_OUTPUTS, SaliencyMaps
-from ..optimize import folded
+from ..detector import Detector
+from ..folding import folded
+from ..forward_pass import ForwardPass
 
 logger = logging.getLogger(__name__)
 
-Fields = Dict[str, Union[SaliencyMaps, Tensor]]
+
+class Fields(TypedDict, total=False):
+    """
+    The fields that a method adds to N detections.
+
+    Attributes:
+        pred_saliency: the five maps; every method has them.
+        pred_mask_saliency: the map of the mask, where MASK_OUTPUT asks for it.
+        num_matched: (N,), noise passes in which the detection was found again.
+        num_samples: (N,), noise passes that were made, beside num_matched.
+        num_masks: (N,), masks that a map was made from.
+        num_overflowed: (N, 5), cells of a map that were not finite; absent where all are.
+        rounded_score: (N,), 1 where a score rounds to 1 and only scores are known; absent where
+            none does.
+    """
+
+    pred_saliency: SaliencyMaps
+    pred_mask_saliency: SaliencyMaps
+    num_matched: Tensor
+    num_samples: Tensor
+    num_masks: Tensor
+    num_overflowed: Tensor
+    rounded_score: Tensor
 
 
 class SaliencyHead(nn.Module):
@@ -85,7 +109,7 @@ class SaliencyHead(nn.Module):
         }
 
     @abstractmethod
-    def explain(self, detector, batched_input: Dict, clean) -> Fields:
+    def explain(self, detector: Detector, batched_input: Dict, clean: ForwardPass) -> Fields:
         """
         Args:
             detector: the :class:`SaliencyMixin` that found the detections.
@@ -111,14 +135,13 @@ class SaliencyHead(nn.Module):
         order = order[eligible[order]]
         return order[: self.max_instances] if self.max_instances > 0 else order
 
-    def runner(self, detector):
+    def runner(self, detector: Detector, batched_input: Dict) -> Detector:
         """
-        What runs the detector's many passes: the same function, in less time where FOLD_NORMS
-        allows.
+        What runs passes over an image: the same function as the detector, perhaps in less time.
         """
-        return folded(detector) if self.fold_norms else detector
+        return folded(detector, batched_input) if self.fold_norms else detector
 
-    def forward(self, detector, batched_input: Dict, clean) -> Fields:
+    def forward(self, detector: Detector, batched_input: Dict, clean: ForwardPass) -> Fields:
         """
         :meth:`explain` for any number of detections, with its result checked.
 
@@ -162,13 +185,15 @@ class SaliencyHead(nn.Module):
             )
         return fields
 
-    def _mask_maps(self, detector, batched_input: Dict, clean) -> SaliencyMaps:
+    def _mask_maps(
+        self, detector: Detector, batched_input: Dict, clean: ForwardPass
+    ) -> SaliencyMaps:
         """The same method with the mask in place of the class; of its five maps, the first."""
         if self.black_box:
             raise ValueError(
                 "MODEL.SALIENCY_HEAD.MASK_OUTPUT needs a method that differentiates, which "
-                f"{type(self).__name__} does "
-                "not; choose another NAME, such as ODSmoothGrad or ODAM, or leave it at False."
+                f"{type(self).__name__} does not; choose another NAME, such as ODSmoothGrad or "
+                "ODAM, or leave it at False."
             )
         of_mask = copy.copy(self)
         of_mask.class_target = "mask"

@@ -10,6 +10,8 @@ from ...keys import check_values
 from ...structures import OUTPUTS, SaliencyMaps
 from ..baselines import baseline_image
 from ..batching import reproducible_batch_size, run_in_batches
+from ..detector import Detector
+from ..forward_pass import ForwardPass
 from ..sparse_backward import skipping_zeros
 from .build import SALIENCY_HEAD_REGISTRY, black_box_methods
 from .head import Fields, SaliencyHead
@@ -56,11 +58,11 @@ class IntegratedGradients(SaliencyHead):
             "batch_size": options.BATCH_SIZE,
         }
 
-    def explain(self, detector, batched_input: Dict, clean) -> Fields:
+    def explain(self, detector: Detector, batched_input: Dict, clean: ForwardPass) -> Fields:
         maps = self.attributions(detector, batched_input, clean).sum(2).abs()
         return {"pred_saliency": SaliencyMaps.full_image(maps, clean.instances[0].image_size)}
 
-    def attributions(self, detector, batched_input: Dict, clean) -> Tensor:
+    def attributions(self, detector: Detector, batched_input: Dict, clean: ForwardPass) -> Tensor:
         """
         Signed attributions (N, 5, C, H, W) of the N detections of a pass, before the sum over
         channels.
@@ -75,7 +77,8 @@ class IntegratedGradients(SaliencyHead):
         image, instances = batched_input["image"].detach().float(), clean.instances[0]
         start = baseline_image(image, self.baseline)
         steps = (torch.arange(self.num_steps) + 0.5) / self.num_steps
-        shape, runner = (len(instances), len(OUTPUTS), *image.shape), self.runner(detector)
+        shape = len(instances), len(OUTPUTS), *image.shape
+        runner = self.runner(detector, batched_input)
 
         def sum_of_gradients(batch: List[float]) -> Tensor:
             points = [(start + t * (image - start)).requires_grad_() for t in batch]

@@ -7,9 +7,11 @@ from detectron2.structures import Instances
 from torch import Tensor
 
 from ...structures import OUTPUTS, SaliencyMaps
+from ..detector import Detector
+from ..forward_pass import ForwardPass
 from ..image_windows import ImageWindow, energy_window
 from ..matching import match_instances
-from ..noise import NoiseMixin, NoisePasses, gaussian_noise, match_counts
+from ..noise import NoiseMixin, NoisePasses, gaussian_noise
 from .build import SALIENCY_HEAD_REGISTRY
 from .gradient import Gradient, gradient_map
 from .head import Fields
@@ -41,7 +43,11 @@ class ODSmoothGrad(NoiseMixin, Gradient):
     """
 
     def explain(
-        self, detector, batched_input: Dict, clean, noise: Optional[Sequence[Tensor]] = None
+        self,
+        detector: Detector,
+        batched_input: Dict,
+        clean: ForwardPass,
+        noise: Optional[Sequence[Tensor]] = None,
     ) -> Fields:
         """
         Explain as :meth:`SaliencyHead.explain` says.
@@ -49,7 +55,7 @@ class ODSmoothGrad(NoiseMixin, Gradient):
         Args:
             noise: n tensors of the image's shape to add to it, in place of :func:`gaussian_noise`.
         """
-        detector = self.runner(detector)
+        detector = self.runner(detector, batched_input)
         reference, image = clean.instances[0], batched_input["image"]
         if self.window == "auto" and self.match == "detection" and not reference.has("detected"):
             maps, num_matched = self._in_windows(detector, batched_input, clean)
@@ -58,14 +64,16 @@ class ODSmoothGrad(NoiseMixin, Gradient):
             lost = (num_matched == 0).nonzero()[:, 0]
             if len(lost):
                 maps[lost] = self._noise_free(detector, batched_input, clean.select(0, lost))
+        num_samples = self.num_samples if noise is None else len(noise)
         return {
             "pred_saliency": SaliencyMaps.full_image(maps, image.shape[-2:]),
-            **match_counts(num_matched, self.num_samples if noise is None else len(noise)),
+            "num_matched": num_matched,
+            "num_samples": torch.full_like(num_matched, num_samples),
         }
 
     def _mean_maps(
         self,
-        detector,
+        detector: Detector,
         batched_input: Dict,
         reference: Instances,
         noise: Optional[Iterable[Tensor]] = None,
@@ -92,10 +100,12 @@ class ODSmoothGrad(NoiseMixin, Gradient):
             num_matched += matched
         return total / num_matched.clamp(min=1)[:, None, None, None], num_matched
 
-    def _noise_free(self, detector, batched_input: Dict, clean) -> Tensor:
+    def _noise_free(self, detector: Detector, batched_input: Dict, clean: ForwardPass) -> Tensor:
         return torch.stack(super().explain(detector, batched_input, clean)["pred_saliency"].maps)
 
-    def _in_windows(self, detector, batched_input: Dict, clean) -> Tuple[Tensor, Tensor]:
+    def _in_windows(
+        self, detector: Detector, batched_input: Dict, clean: ForwardPass
+    ) -> Tuple[Tensor, Tensor]:
         """
         WINDOW "auto": as :meth:`_mean_maps`, from a window of each detection and the noise-free
         maps around it.
@@ -116,7 +126,7 @@ class ODSmoothGrad(NoiseMixin, Gradient):
                 window.of(maps[i]).copy_(found[0])
         return maps, num_matched
 
-    def _finds(self, detector, batched_input: Dict, reference: Instances) -> bool:
+    def _finds(self, detector: Detector, batched_input: Dict, reference: Instances) -> bool:
         with torch.no_grad():
             (found,) = detector.run([batched_input]).instances
         return len(match_instances(reference, found, self.iou_thresh)[0]) == len(reference)

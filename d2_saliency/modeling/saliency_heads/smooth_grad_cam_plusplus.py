@@ -8,9 +8,11 @@ from detectron2.config import configurable
 from torch import Tensor
 
 from ...keys import check_values
+from ..detector import Detector
 from ..feature_windows import FeatureWindow, joined_windows
+from ..forward_pass import ForwardPass
 from ..layers import layer_output
-from ..noise import NoiseMixin, NoisePasses, match_counts
+from ..noise import NoiseMixin, NoisePasses
 from .build import SALIENCY_HEAD_REGISTRY
 from .cam_head import CAMHead, DetectionWindows, Evidence, level_windows
 from .head import Fields
@@ -66,7 +68,7 @@ class SmoothGradCAMPlusPlus(NoiseMixin, CAMHead):
         return torch.einsum("tk,khw->thw", weights, evidence.activations)
 
     def feature_windows(
-        self, detector, batched_input: Dict, clean
+        self, detector: Detector, batched_input: Dict, clean: ForwardPass
     ) -> Tuple[Dict, DetectionWindows, Fields]:
         sums: List[List[FeatureWindow]] = [[] for _ in range(len(clean.instances[0]))]
         num_matched = torch.zeros(len(sums), dtype=torch.long, device=batched_input["image"].device)
@@ -87,11 +89,14 @@ class SmoothGradCAMPlusPlus(NoiseMixin, CAMHead):
         means = (
             [p._replace(gradient=p.gradient / n) for p in parts] for parts, n in zip(sums, counts)
         )
-        counted = match_counts(num_matched, self.num_samples) if self.num_samples else {}
-        return features, means, counted
+        fields: Fields = {
+            "num_matched": num_matched,
+            "num_samples": torch.full_like(num_matched, self.num_samples),
+        }
+        return features, means, fields if self.num_samples else {}
 
     def _noisy_windows(
-        self, detector, passes: NoisePasses
+        self, detector: Detector, passes: NoisePasses
     ) -> List[Tuple[int, List[FeatureWindow]]]:
         """
         (index of the reference detection, its windows of gradients) for every match of every pass.
