@@ -12,7 +12,7 @@ from ..fields import Fields
 from ..forward_pass import ForwardPass
 from ..image_windows import ImageWindow, energy_window
 from ..matching import match_instances
-from ..noise import NoiseMixin, NoisePasses, gaussian_noise, match_counts
+from ..noise import NoiseMixin, NoisePasses, gaussian_noise
 from .build import SALIENCY_HEAD_REGISTRY
 from .gradient import Gradient, gradient_map
 
@@ -64,9 +64,11 @@ class ODSmoothGrad(NoiseMixin, Gradient):
             lost = (num_matched == 0).nonzero()[:, 0]
             if len(lost):
                 maps[lost] = self._noise_free(detector, batched_input, clean.select(0, lost))
+        num_samples = self.num_samples if noise is None else len(noise)
         return {
             "pred_saliency": SaliencyMaps.full_image(maps, image.shape[-2:]),
-            **match_counts(num_matched, self.num_samples if noise is None else len(noise)),
+            "num_matched": num_matched,
+            "num_samples": torch.full_like(num_matched, num_samples),
         }
 
     def _mean_maps(
