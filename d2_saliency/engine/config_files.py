@@ -3,6 +3,7 @@ Reads configs, YAML or lazy, from paths or model-zoo names, and says in one line
 used.
 """
 
+import io
 import itertools
 import os
 from contextlib import ExitStack
@@ -12,13 +13,16 @@ from typing import List, Optional, Tuple, Type
 import yaml
 from detectron2 import model_zoo
 from detectron2.config import CfgNode, LazyConfig
+from detectron2.utils.file_io import PathManager
 from omegaconf import DictConfig, OmegaConf
 
 from ..utils.bundled import bundled
 from ..utils.downloads import DownloadError, Limits, fetched, is_address, resolve_dots
+from ..utils.regular_files import open_regular
 from ..utils.text import one_line
 
-BASE_LIMITS = Limits(max_bytes=10 * 10**6, max_seconds=60)
+MAX_CONFIG = 10 * 10**6  # bytes
+BASE_LIMITS = Limits(MAX_CONFIG, max_seconds=60)
 """Of each _BASE_ from a server."""
 
 
@@ -87,7 +91,8 @@ def merge_yaml(cfg: CfgNode, path: str, trusted: bool) -> None:
 
 def _reader(path: str, trusted: bool, downloads: ExitStack) -> Type[CfgNode]:
     """
-    A CfgNode that reads files as Detectron2 does, except for those on servers.
+    A CfgNode that reads files as Detectron2 does, except for those on servers, pipes, devices and
+    huge files.
 
     Args:
         path: of the config that is to be read, for messages.
@@ -98,7 +103,8 @@ def _reader(path: str, trusted: bool, downloads: ExitStack) -> Type[CfgNode]:
     class Reader(CfgNode):
         @classmethod
         def _open_cfg(cls, filename):  # of the config, and of each _BASE_
-            return super()._open_cfg(local(filename) if is_address(filename) else filename)
+            at = local(filename) if is_address(filename) else PathManager.get_local_path(filename)
+            return io.TextIOWrapper(open_regular(at, MAX_CONFIG), encoding="utf-8")
 
     def local(address: str) -> str:
         if not trusted:

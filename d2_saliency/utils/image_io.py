@@ -6,10 +6,12 @@ to write.
 import logging
 import os
 from pathlib import Path
-from typing import List, Union
+from typing import BinaryIO, List, Union
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from .regular_files import MAX_IMAGE, open_regular
 
 logger = logging.getLogger(__name__)
 
@@ -46,21 +48,20 @@ def read_image(path: Union[str, Path], format: str = "BGR") -> np.ndarray:
         ndarray: uint8, (H, W, 3).
 
     Raises:
-        ImageError: the file is missing, a folder, not an image, damaged or larger than Pillow's
-            safety limit.
+        ImageError: the file is missing, a folder, a pipe or a device, not an image, damaged, of
+            more than a gigabyte or of more pixels than Pillow's safety limit.
     """
     if format not in ("BGR", "RGB"):
         raise ValueError(f"Image format must be 'BGR' or 'RGB', got {format!r}.")
-    _check_is_file(path)
     shown = repr(str(path))  # on one line, whatever the name contains
     try:
         # Given a name, Pillow maps an uncompressed TIFF into memory, and scrambles it if EXIF turns
         # it by a quarter.
-        with open(path, "rb") as file, Image.open(file, formats=_formats()) as image:
+        with _open(path) as file, Image.open(file, formats=_formats()) as image:
             image.load()
             rgb = _to_rgb(_upright(image, shown), shown)
-    except PermissionError as e:
-        raise ImageError(f"{shown} may not be read: change its permissions.") from e
+    except ImageError:
+        raise
     except UnidentifiedImageError as e:
         raise ImageError(
             f"{shown} is not an image that can be read: save it as JPEG or PNG."
@@ -88,16 +89,22 @@ def _formats() -> List[str]:
     ]  # Pillow was built without some, and plugins bring others
 
 
-def _check_is_file(path: Union[str, Path]) -> None:
+def _open(path: Union[str, Path]) -> BinaryIO:
     shown = repr(str(path))
     if os.path.isdir(path):
         raise ImageError(f"{shown} is a folder: name an image file.")
-    if not os.path.exists(path):
-        raise ImageError(f"{shown} does not exist: check the path.")
-    if not os.path.isfile(path):  # opening a pipe would wait for ever
-        raise ImageError(f"{shown} is not a regular file: name an image file.")
-    if os.path.getsize(path) == 0:
+    try:
+        file = open_regular(path, MAX_IMAGE)
+    except FileNotFoundError as e:
+        raise ImageError(f"{shown} does not exist: check the path.") from e
+    except PermissionError as e:
+        raise ImageError(f"{shown} may not be read: change its permissions.") from e
+    except OSError as e:
+        raise ImageError(f"{shown} cannot be used ({e.strerror}): name an image file.") from e
+    if os.fstat(file.fileno()).st_size == 0:
+        file.close()
         raise ImageError(f"{shown} is empty: copy it again.")
+    return file
 
 
 def _upright(image: Image.Image, shown: str) -> Image.Image:
