@@ -10,6 +10,7 @@ from typing import BinaryIO, List, Union
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION
 
 from .regular_files import MAX_IMAGE, open_regular
 
@@ -23,6 +24,9 @@ FORMATS = frozenset(
 Pillow's decoders that read pixels alone, by content whatever the suffix. EPS is a program that
 Ghostscript runs.
 """
+
+
+WHITE_IS_ZERO = 0  # a value of PHOTOMETRIC_INTERPRETATION
 
 
 class ImageError(ValueError):
@@ -39,6 +43,7 @@ def read_image(path: Union[str, Path], format: str = "BGR") -> np.ndarray:
     - Of an animation or a file of many pages, the first is read.
     - CMYK is converted without its colour profile, as Pillow does.
     - Grey images of more than 8 bits are scaled, not clipped: see :func:`_to_8_bits`.
+    - Negatives (TIFFs that say that 0 is white) are shown as positives.
 
     Args:
         path: a file
@@ -59,7 +64,8 @@ def read_image(path: Union[str, Path], format: str = "BGR") -> np.ndarray:
         # it by a quarter.
         with _open(path) as file, Image.open(file, formats=_formats()) as image:
             image.load()
-            rgb = _to_rgb(_upright(image, shown), shown)
+            is_negative = _is_negative(image)
+            rgb = _to_rgb(_upright(image, shown), shown, is_negative)
     except ImageError:
         raise
     except UnidentifiedImageError as e:
@@ -117,9 +123,22 @@ def _upright(image: Image.Image, shown: str) -> Image.Image:
         return image
 
 
-def _to_rgb(image: Image.Image, shown: str) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":
-        grey = _to_8_bits(np.asarray(image), is_16_bits=image.mode.startswith("I;"))
+def _is_negative(image: Image.Image) -> bool:
+    """
+    Whether 0 is white. Pillow turns TIFFs of up to 8 bits itself, and none of more; once it has
+    rotated an image, the tag is lost.
+    """
+    tags = getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
+    return _is_deep(image) and tags.get(PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO
+
+
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode.startswith("I") or image.mode == "F"
+
+
+def _to_rgb(image: Image.Image, shown: str, is_negative: bool) -> Image.Image:
+    if _is_deep(image):
+        grey = _to_8_bits(np.asarray(image), image.mode.startswith("I;"), is_negative)
         return Image.fromarray(grey).convert("RGB")
     if image.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
@@ -129,13 +148,14 @@ def _to_rgb(image: Image.Image, shown: str) -> Image.Image:
     return image.convert("RGB")
 
 
-def _to_8_bits(values: np.ndarray, is_16_bits: bool) -> np.ndarray:
+def _to_8_bits(values: np.ndarray, is_16_bits: bool, is_negative: bool) -> np.ndarray:
     """
     Grey values of more than 8 bits, shape (H, W), as uint8.
 
     16-bit files have a fixed range, 0..65535. Files of 32-bit integers or floats do not say theirs:
     it is taken to be the smallest of 0..1 (floats only), 0..255 and 0..65535 that holds all values,
-    or else minimum to maximum. Values that are not finite become 0.
+    or else minimum to maximum. Values that are not finite become 0. In a negative, the low end of
+    the range is white.
     """
     low, high = 0.0, 65535.0
     is_float = np.issubdtype(values.dtype, np.floating)
@@ -148,7 +168,8 @@ def _to_8_bits(values: np.ndarray, is_16_bits: bool) -> np.ndarray:
         if low >= 0 and fitting:
             low, high = 0.0, fitting[0]
     span = (high - low) or 1.0  # a picture of one value
-    return np.rint((values - low) / span * 255).astype(np.uint8)
+    above = high - values if is_negative else values - low
+    return np.rint(above / span * 255).astype(np.uint8)
 
 
 def _first_line(error: Exception) -> str:
