@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION
 
+from .jpeg_scans import MAX_SCANS, START, num_scans
 from .regular_files import MAX_IMAGE, open_regular
 
 logger = logging.getLogger(__name__)
@@ -54,7 +55,8 @@ def read_image(path: Union[str, Path], format: str = "BGR") -> np.ndarray:
 
     Raises:
         ImageError: the file is missing, a folder, a pipe or a device, not an image, damaged, of
-            more than a gigabyte or of more pixels than Pillow's safety limit.
+            more than a gigabyte, of more pixels than Pillow's safety limit, or a JPEG of more than
+            100 scans.
     """
     if format not in ("BGR", "RGB"):
         raise ValueError(f"Image format must be 'BGR' or 'RGB', got {format!r}.")
@@ -62,10 +64,12 @@ def read_image(path: Union[str, Path], format: str = "BGR") -> np.ndarray:
     try:
         # Given a name, Pillow maps an uncompressed TIFF into memory, and scrambles it if EXIF turns
         # it by a quarter.
-        with _open(path) as file, Image.open(file, formats=_formats()) as image:
-            image.load()
-            is_negative = _is_negative(image)
-            rgb = _to_rgb(_upright(image, shown), shown, is_negative)
+        with _open(path) as file:
+            _check_scans(file, shown)
+            with Image.open(file, formats=_formats()) as image:
+                image.load()
+                is_negative = _is_negative(image)
+                rgb = _to_rgb(_upright(image, shown), shown, is_negative)
     except ImageError:
         raise
     except UnidentifiedImageError as e:
@@ -111,6 +115,18 @@ def _open(path: Union[str, Path]) -> BinaryIO:
         file.close()
         raise ImageError(f"{shown} is empty: copy it again.")
     return file
+
+
+def _check_scans(file: BinaryIO, shown: str) -> None:
+    if file.read(len(START)) == START:
+        file.seek(0)
+        scans = num_scans(file.read())
+        if scans > MAX_SCANS:
+            raise ImageError(
+                f"{shown} has {scans} scans, each as much work as a picture, and {MAX_SCANS} are "
+                "allowed: save it again as JPEG or PNG."
+            )
+    file.seek(0)
 
 
 def _upright(image: Image.Image, shown: str) -> Image.Image:
