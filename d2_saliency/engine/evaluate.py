@@ -19,6 +19,7 @@ from ..evaluation.metrics_page import write_metrics_page
 from ..evaluation.saliency_evaluator import SaliencyEvaluator
 from ..utils.files import check_writable, write_text
 from ..utils.image_io import read_image
+from ..utils.text import printable
 from .explainer import DefaultExplainer
 from .guard import image_errors
 from .methods import Method
@@ -57,7 +58,10 @@ def evaluate_dataset(
         logger.info(f"{len(chosen) - len(remaining)} of {len(chosen)} images were done already.")
     mine = remaining[comm.get_rank() :: comm.get_world_size()]
     progress = tqdm(
-        mine, desc=f"evaluating {evaluator.dataset_name}", unit="image", disable=comm.get_rank() > 0
+        mine,
+        desc=f"evaluating {printable(evaluator.dataset_name)}",
+        unit="image",
+        disable=comm.get_rank() > 0,
     )
     with logging_redirect_tqdm([logging.getLogger(__name__.split(".")[0])]):
         for dataset_dict in progress:

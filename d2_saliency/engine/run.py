@@ -18,6 +18,7 @@ from ..results.writer import ResultsWriter, finish_results
 from ..utils.files import OutputError
 from ..utils.image_files import output_names
 from ..utils.image_io import read_image
+from ..utils.text import printable
 from ..visualization import save_panels, write_report
 from .explainer import Explainer
 from .guard import image_errors
@@ -74,7 +75,7 @@ def explain_images(
                 if not writer.is_done(name, digest)
             ]
             if to_do:
-                progress.set_postfix_str(path.name)
+                progress.set_postfix_str(" ".join(printable(path.name).split()))
                 panels = num_panels is None or i < num_panels
                 if not _explain_file(explainer, path, name, to_do, measure, panels):
                     failed.add(name)

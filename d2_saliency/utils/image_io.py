@@ -172,7 +172,7 @@ def _pixels(image: Image.Image, shown: str, is_negative: bool, format: str) -> n
         else:
             if has_alpha:
                 part = part.convert("RGBA")
-                is_opaque &= part.getextrema()[3] == (255, 255)
+                is_opaque &= part.getchannel("A").getextrema() == (255, 255)
                 part = Image.alpha_composite(Image.new("RGBA", part.size, "white"), part)
             rgb = np.asarray(part.convert("RGB"))
         pixels[band[1] : band[3]] = rgb[:, :, ::-1] if format == "BGR" else rgb
