@@ -12,7 +12,7 @@ from ..structures import OUTPUTS
 from .build import saliency_metric
 from .explained_image import ExplainedImage
 from .ground_truth import decode_mask
-from .regions import box_mask, energy_share, or_constant, peak_share
+from .regions import box_pixels, energy_share, or_constant, peak_share
 
 # Shape shorthand: H, W the image. Maps are non-negative and aligned with the image.
 
@@ -36,7 +36,7 @@ def class_cause_energy(
         dict: the three numbers, those of a constant map for a map of zeros; ``times_chance`` is nan
         where the box has no energy or no pixel of the emblem.
     """
-    inside = box_mask(box, saliency.shape)
+    inside = box_pixels(box, saliency.shape)
     on_emblem = inside & emblem
     shown = or_constant(saliency)
     share = _ratio(shown[on_emblem].sum(), shown[inside].sum())

@@ -8,7 +8,7 @@ from typing import Sequence, Tuple
 import numpy as np
 
 
-def box_mask(box: Sequence[float], shape: Tuple[int, int]) -> np.ndarray:
+def box_pixels(box: Sequence[float], shape: Tuple[int, int]) -> np.ndarray:
     """Pixels of a box (x_min, y_min, x_max, y_max), as (H, W) bool."""
     x_min, y_min, x_max, y_max = box
     y, x = (np.arange(n) + 0.5 for n in shape)

@@ -32,9 +32,8 @@ def run_in_batches(
     A batch that does not fit into memory is computed again in halves, and so are all that follow; a
     warning says so once. Example::
 
-        for weights in run_in_batches(masks, 32, lambda batch: score(torch.stack(batch)),
-        "D_RISE.BATCH_SIZE"):
-            total += weights
+        for scores in run_in_batches(images, 32, lambda batch: score(torch.stack(batch)), KEY):
+            total += scores
 
     Args:
         items: of any length, also none; taken from the iterator as they are needed.

@@ -67,7 +67,7 @@ def stride(padded_size: Tuple[int, int], level_size: Tuple[int, int]) -> Tuple[f
     return y, x
 
 
-def region_mask(box: Tensor, stride: Tuple[float, float], level: Tensor) -> Tensor:
+def region_cells(box: Tensor, stride: Tuple[float, float], level: Tensor) -> Tensor:
     """Cells (H, W) whose centre lies in the box; the nearest cell if there is none."""
     axes = []
     for low, high, step, size in zip(box[[1, 0]], box[[3, 2]], stride, level.shape[-2:]):

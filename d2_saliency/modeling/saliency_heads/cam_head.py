@@ -17,7 +17,7 @@ from ..detector import Detector
 from ..feature_windows import (
     FeatureWindow,
     joined_windows,
-    region_mask,
+    region_cells,
     stride,
     sum_of_levels,
     widened,
@@ -140,7 +140,7 @@ class CAMHead(SaliencyHead):
                 height, width = activations.shape[-2:]
                 part = widened(part, self.margin, (height, width))
                 cell = stride(clean.padded_size, (height, width))
-                region = region_mask(box, cell, activations)
+                region = region_cells(box, cell, activations)
                 gradient = part.gradient.float() / scale
                 evidence = Evidence(
                     activations, totals[part.level], gradient, part.top, part.left, region
