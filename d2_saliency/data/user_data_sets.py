@@ -10,7 +10,7 @@ from detectron2.data.datasets import register_coco_instances
 from ..utils.digest import digest
 from ..utils.text import one_line
 
-# What Detectron2's loader reads of each item.
+# The keys that Detectron2's loader reads of each item.
 NEEDED = {
     "images": ("id", "file_name", "height", "width"),
     "categories": ("id", "name"),
@@ -19,7 +19,7 @@ NEEDED = {
 
 
 class DatasetError(ValueError):
-    """A data set that cannot be used; the message is one line that names it and says what to do."""
+    """The data set cannot be used; the message is one line that names it and says what to do."""
 
 
 def register_coco_json(json_file: str, image_root: Optional[str] = None) -> str:

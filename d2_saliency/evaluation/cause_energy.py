@@ -1,6 +1,4 @@
-"""
-Cause energy: does a map lie on what decided the output? For scenes whose causes are known.
-"""
+"""Cause energy, for scenes whose causes are known: does a map lie on what decided the output?"""
 
 import math
 from typing import Dict, List, Optional, Sequence

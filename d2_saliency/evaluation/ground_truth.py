@@ -1,4 +1,4 @@
-"""What is really there: the annotations of a data set, and which detection is of which object."""
+"""The ground truth: the annotations of a data set, and which detection is of which object."""
 
 from functools import cached_property
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Set
@@ -80,10 +80,9 @@ def load_dataset(name: str) -> List[Dict[str, Any]]:
         reason = f"'{e.filename}': {e.strerror}" if e.filename else str(e)
         raise DatasetError(
             f"The data set '{name}' cannot be read ({reason}). Detectron2 looks for its built-in "
-            "data sets in "
-            "the folder $DETECTRON2_DATASETS (else ./datasets)."
+            "data sets in the folder $DETECTRON2_DATASETS (else ./datasets)."
         ) from e
-    except (ValueError, KeyError, AssertionError) as e:  # of Detectron2's loaders
+    except (ValueError, KeyError, AssertionError) as e:  # Detectron2's loaders raise these
         raise DatasetError(
             f"The annotations of the data set '{name}' are damaged ({type(e).__name__}: {e})."
         ) from e
@@ -96,7 +95,9 @@ def objects_of(record: Dict[str, Any]) -> List[Dict[str, Any]]:
 
 
 def annotated_keys(records: Iterable[Dict[str, Any]]) -> Set[str]:
-    """What the objects of a data set's images are annotated with, some of them at least."""
+    """
+    List the keys that objects of a data set's images are annotated with, some of them at least.
+    """
     return {key for record in records for a in objects_of(record) for key in a if a[key]}
 
 

@@ -43,8 +43,8 @@ def clipped(boxes: Tensor, image_size: Tuple[int, int]) -> Tensor:
 
 def raw_outputs_of_instances(instances: Instances) -> RawOutputs:
     """
-    For a model that only returns ``Instances``: the class vector has the score at the class and is
-    0 elsewhere.
+    Make raw outputs for a model that only returns ``Instances``: the class vector has the score at
+    the class and is 0 elsewhere.
     """
     boxes = instances.pred_boxes.tensor
     return RawOutputs(boxes[:, None], one_class_vectors(instances), instances.scores)
@@ -83,8 +83,8 @@ def class_similarity(targets: Instances, raw: RawOutputs) -> Tensor:
 
 def detection_similarity(targets: Instances, raw: RawOutputs) -> Tensor:
     """
-    How much each output speaks of each target object: ``s = IoU * cos(P_t, P_j) * objectness``
-    (D-RISE, Eq. 1 to 5).
+    Measure how much each output speaks of each target object: ``s = IoU * cos(P_t, P_j) *
+    objectness`` (D-RISE, Eq. 1 to 5).
 
     Args:
         targets: N objects with ``pred_boxes`` in pixels of the network input, ``pred_classes`` and

@@ -79,7 +79,7 @@ class CAMHead(SaliencyHead):
                 smaller.
             channels: use only these channels of A; empty: all.
             neurons: use only these cells (y, x) of A; empty: all. See the config key NEURONS.
-            kwargs: see :class:`SaliencyHead`.
+            kwargs: arguments of :class:`SaliencyHead`.
         """
         check_values("MODEL.SALIENCY_HEAD", locals())
         super().__init__(**kwargs)

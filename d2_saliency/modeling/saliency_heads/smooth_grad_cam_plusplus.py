@@ -47,7 +47,7 @@ class SmoothGradCAMPlusPlus(NoiseMixin, CAMHead):
         """
         Args:
             numerator: "D2", or "D1" as the paper prints it.
-            kwargs: see :class:`NoiseMixin` and :class:`CAMHead`.
+            kwargs: arguments of :class:`NoiseMixin` and :class:`CAMHead`.
         """
         check_values("MODEL.SALIENCY_HEAD", locals())
         super().__init__(**kwargs)
