@@ -77,7 +77,7 @@ class SaliencyEvaluator(DatasetEvaluator):
             score_thresh: detections with a score above this count (SSGrad-CAM++: 0.6, ODSmoothGrad:
                 0.9).
             iou_thresh: a detection is of an object of its class if their IoU is above this.
-            settings: of the metrics.
+            settings: settings of the metrics.
             method: name of the method in paths; by default that of the model's saliency head.
             run_digest: identifies model, weights, method and config; :meth:`resume` takes records
                 with the same one.

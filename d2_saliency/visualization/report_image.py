@@ -33,7 +33,7 @@ def write_image(
     Args:
         folder: the output folder
         image: its item of :func:`d2_saliency.results.reader.load_results`
-        detections: for each detection, method -> record
+        detections: method -> record, for each detection
         map_side: pixels of the longer side of the maps
 
     Returns:
