@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..structures import MASK_OUTPUTS, OUTPUTS, SaliencyMaps
 from ..utils.files import atomic_path
+from ..utils.regular_files import open_regular
 
 COUNTS = ("num_matched", "num_samples")
 """Fields that methods with noise passes have beside the maps."""
@@ -82,10 +83,10 @@ def load_maps(path: Union[str, Path]) -> Instances:
     exact to 0.05 % (values above 6e-5 of a map's peak).
 
     Raises:
-        OSError: there is no such file.
+        OSError: there is no such file, or it is a pipe or a device.
         MapsError: it is damaged, or another file. Nothing in it is unpickled.
     """
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         try:
             with np.load(file, allow_pickle=False) as content:
                 return _instances({name: torch.from_numpy(content[name]) for name in content.files})
