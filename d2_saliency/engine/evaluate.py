@@ -64,7 +64,7 @@ def evaluate_dataset(
             with image_errors(dataset_dict.get("file_name", "")) as errors:
                 evaluator.process(*_explained(explainer, dataset_dict))
             for message in errors:
-                evaluator.add_error(dataset_dict["image_id"], message)
+                evaluator.add_error(dataset_dict, message)
     return evaluator.evaluate()
 
 
