@@ -14,17 +14,23 @@ from torch import nn
 from ..keys import KEYS, check_values
 from ..results.record_store import RecordStore
 from ..utils.files import write_json
+from .annotations import (
+    AnnotationError,
+    annotated_keys,
+    annotations_text,
+    check_objects,
+    objects_of,
+)
 from .build import annotated_metrics, applicable_metrics, check_metrics
 from .dataset_images import DatasetImages, ImageKey
 from .explained_image import MetricSettings
-from .ground_truth import annotated_keys, match_to_truth, objects_of
-from .metric_runner import MetricRunner
+from .ground_truth import match_to_truth
+from .metric_runner import MetricRunner, detection_records
 from .summary import (
     as_json,
     as_results,
     counts,
     counts_in_words,
-    finite,
     summarise,
     summary_table,
 )
@@ -141,8 +147,14 @@ class SaliencyEvaluator(DatasetEvaluator):
         """
         for batched_input, output in zip(inputs, outputs):
             key = self._images.key(batched_input)
-            found = self._measure(batched_input, output["instances"], self._images.records[key])
-            self._keep(key, {"detections": found})
+            record = self._images.records[key]
+            try:
+                check_objects(record)
+                found = self._measure(batched_input, output["instances"], record)
+                self._keep(key, {"detections": found})
+            except AnnotationError as e:
+                logger.error(f"Image {record['image_id']} ('{record.get('file_name')}'): {e}.")
+                self._keep(key, {"error": f"{e}."})
 
     def add_error(self, dataset_dict: Dict[str, Any], message: str) -> None:
         """Count an image as failed. It is tried again when the run is resumed."""
@@ -172,22 +184,8 @@ class SaliencyEvaluator(DatasetEvaluator):
             return []
         truth = match_to_truth(instances, objects_of(record), self.iou_thresh)
         image = self._runner.image(batched_input, instances, truth)
-        values = self._runner.measure(image)
-        return [
-            {
-                "index": index,
-                "class_id": int(instances.pred_classes[i]),
-                "score": float(instances.scores[i]),
-                "box": instances.pred_boxes.tensor[i].tolist(),
-                "matched": truth[i] is not None,
-                "empty_map": not image.maps[i, 0].any(),
-                "metrics": {
-                    name: {k: finite(v) for k, v in values[name][i].items()}
-                    for name in self.metrics
-                },
-            }
-            for i, index in enumerate(chosen.nonzero()[:, 0].tolist())
-        ]
+        indices = chosen.nonzero()[:, 0].tolist()
+        return detection_records(image, indices, self._runner.measure(image))
 
     @property
     def dataset_dicts(self) -> List[Dict[str, Any]]:
@@ -247,5 +245,4 @@ class SaliencyEvaluator(DatasetEvaluator):
 
 def _input_digest(store: RecordStore, dataset_dict: Dict[str, Any]) -> str:
     """Of an image and its annotations."""
-    annotations = repr(dataset_dict.get("annotations"))
-    return store.input_digest(dataset_dict.get("file_name", ""), annotations)
+    return store.input_digest(dataset_dict.get("file_name", ""), annotations_text(dataset_dict))
