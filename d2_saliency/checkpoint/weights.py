@@ -12,6 +12,7 @@ from torch import nn
 
 from ..utils.downloads import DEFAULT_LIMITS, DownloadError, LimitError, Limits, fetched, is_address
 from .checkpoint_files import read_checkpoint
+from .containers import NoModelError, strip_prefix
 from .data_pickle import CodeError
 
 logger = logging.getLogger(__name__)
@@ -65,12 +66,13 @@ def load_weights(
         with _local_file(weights, limits) as file:
             # Detectron2's `load` would unpickle, and only warn of weights that do not fit: a half
             # random model.
-            incompatible = DetectionCheckpointer(model)._load_model(
-                read_checkpoint(str(file), trusted)
-            )
+            checkpoint = read_checkpoint(str(file), trusted)
+            if not checkpoint.get("matching_heuristics"):  # which find names of other kinds
+                checkpoint["model"] = strip_prefix(checkpoint["model"], model.state_dict())
+            incompatible = DetectionCheckpointer(model)._load_model(checkpoint)
     except DownloadError as e:
         raise WeightsError(f"The weights {weights!r} cannot be fetched ({e}). {_advice(e)}") from e
-    except CodeError as e:
+    except (CodeError, NoModelError) as e:
         raise WeightsError(f"The weights '{weights}' {e}.") from None
     except WeightsError:
         raise

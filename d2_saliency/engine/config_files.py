@@ -8,7 +8,7 @@ import itertools
 import os
 from contextlib import ExitStack
 from pathlib import Path
-from typing import List, Optional, Tuple, Type
+from typing import Any, List, Optional, Tuple, Type
 
 import yaml
 from detectron2 import model_zoo
@@ -21,6 +21,7 @@ from ..utils.downloads import DownloadError, Limits, fetched, is_address, resolv
 from ..utils.regular_files import read_regular
 from ..utils.text import one_line
 from ..utils.yaml_limits import YamlLimitError, check_yaml
+from .unknown_keys import leave_out_unknown
 
 MAX_CONFIG = 10**6  # bytes
 BASE_LIMITS = Limits(MAX_CONFIG, max_seconds=60)
@@ -49,12 +50,14 @@ def find_config(name: str) -> Tuple[str, Optional[str]]:
     return path, real.relative_to(zoo).as_posix() if zoo in real.parents else None
 
 
-def merge_yaml(cfg: CfgNode, path: str, trusted: bool) -> None:
+def merge_yaml(cfg: CfgNode, path: str, trusted: bool, allow_unknown: bool = False) -> None:
     """
-    Merge a YAML config into ``cfg``.
+    Merge a YAML config into ``cfg``, without keys that nothing here reads.
 
     Args:
         trusted: allow tags that run code and a _BASE_ on a server, in the file and in each _BASE_.
+        allow_unknown: also leave out unknown keys that may build the model, see
+            :func:`leave_out_unknown`.
 
     Raises:
         ConfigError: neither is allowed but needed, or the config cannot be read or does not fit.
@@ -63,8 +66,14 @@ def merge_yaml(cfg: CfgNode, path: str, trusted: bool) -> None:
         # After any error what was fetched is removed, so that a mended _BASE_ is fetched next time.
         with ExitStack() as downloads:
             reader = _reader(path, trusted, downloads)
+
+            def load(filename: str, allow_unsafe: bool) -> Any:
+                loaded = reader.load_yaml_with_base(filename, allow_unsafe)
+                leave_out_unknown(loaded, cfg, path, allow_unknown)
+                return loaded
+
             # On the instance: merge_from_file calls it, and gives what is read the class of cfg.
-            vars(cfg)["load_yaml_with_base"] = reader.load_yaml_with_base
+            vars(cfg)["load_yaml_with_base"] = load
             downloads.callback(vars(cfg).pop, "load_yaml_with_base")
             cfg.merge_from_file(path, allow_unsafe=trusted)
     except ConfigError:

@@ -15,7 +15,8 @@ from ..modeling.fields import Fields
 from ..modeling.forward_pass import ForwardPass
 from ..modeling.saliency_heads.head import SaliencyHead
 from ..structures import OUTPUTS, SaliencyMaps
-from .ground_truth import Truth, decode_mask, match_to_truth, objects_of
+from .annotations import decode_mask, objects_of
+from .ground_truth import Truth, match_to_truth
 
 # A score also rests on there being an object, and on where it ends: after the emblem's pixels (1)
 # come those of the object, then those of its edges. They are nothing beside the emblem in a sum.
