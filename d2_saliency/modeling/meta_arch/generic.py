@@ -9,6 +9,7 @@ import torch
 from detectron2.structures import Boxes, Instances
 
 from ..forward_pass import ForwardPass
+from ..matching import match_repeated
 from ..raw_outputs import (
     RawOutputs,
     best,
@@ -17,6 +18,7 @@ from ..raw_outputs import (
     raw_outputs_of_instances,
     target_iou,
 )
+from ..saliency_heads.build import black_box_methods
 from .base import SaliencyMixin
 
 FIELDS = ("pred_boxes", "scores", "pred_classes")
@@ -33,7 +35,8 @@ class SaliencyGenericMixin(SaliencyMixin):
     are not revealed. A score that rounds to 1 has lost its gradient, in part or all; the field
     ``rounded_score`` (N,) is 1 there.
 
-    Provenance field: ``output_index`` (N,), the position in the model's output.
+    There is no provenance. Detections are found again in another run on the same image by class,
+    box and score (:func:`match_repeated`); a model that does not repeat them is refused.
     """
 
     knows_provenance = False
@@ -50,7 +53,8 @@ class SaliencyGenericMixin(SaliencyMixin):
             for r, x in zip(results, batched_inputs)
         ]
         if instances is not None:
-            found = [_pick(now, before) for now, before in zip(found, instances)]
+            name = type(self).__name__
+            found = [_pick(now, before, name) for now, before in zip(found, instances)]
         return ForwardPass(
             [x["image"] for x in batched_inputs], {}, _padded_size(found), found, results
         )
@@ -155,19 +159,20 @@ def _in_input_pixels(result: Instances, image_size) -> Instances:
         scores=result.scores,
         pred_classes=result.pred_classes,
         raw_boxes=boxes * scale,
-        output_index=torch.arange(len(result), device=boxes.device),
     )
 
 
-def _pick(now: Instances, before: Instances) -> Instances:
-    """The same detections in another run on the same image."""
-    if len(before) and before.output_index.max() >= len(now):
+def _pick(now: Instances, before: Instances, model: str) -> Instances:
+    """The same detections in another run on the same image; their order may have changed."""
+    index, partner = match_repeated(before, now)
+    if len(index) < len(before):
         raise RuntimeError(
-            "The model returned fewer detections when it ran on the same image again; it is not "
-            "deterministic, so its "
-            "gradients cannot be assigned to detections."
+            f"{model}: {len(before) - len(index)} of {len(before)} detections were not found again "
+            "when the model ran on the same image once more (same class, IoU above 0.7, scores "
+            "within 0.05). It is not deterministic, so its gradients cannot be assigned to "
+            f"detections; use {' or '.join(black_box_methods())}."
         )
-    picked = now[before.output_index]
+    picked = now[partner]
     if before.has("target_classes"):
         picked.target_classes = before.target_classes
     return picked
