@@ -1,6 +1,5 @@
 """From a built model to one that explains itself."""
 
-import copy
 import logging
 from typing import Any, Optional, Type
 
@@ -19,6 +18,7 @@ from .panoptic import SaliencyPanopticFPNMixin
 from .rcnn import SaliencyRCNNMixin
 from .retinanet import SaliencyRetinaNetMixin
 from .roi_outputs import roi_outputs
+from .twin import twin_of
 
 logger = logging.getLogger(__name__)
 
@@ -27,8 +27,9 @@ def explainable(model: nn.Module, cfg: Optional[CfgNode] = None) -> SaliencyMixi
     """
     An explaining version of any built model, weights and all.
 
-    The result shares parameters, buffers and submodules with ``model``, which stays as it was; its
-    class is a subclass of the model's, so checkpoint keys and training stay those of the model.
+    The result shares parameters and buffers with ``model``, which stays as it was, modes included
+    (:func:`twin_of`). Its class is a subclass of the model's, so checkpoint keys and training stay
+    those of the model.
 
     Args:
         model: a detector with Detectron2's input and output format.
@@ -121,11 +122,11 @@ def _with_mixin(
             "method."
         )
     cls = type(model)
-    twin: Any = copy.copy(model)
-    # nn.Module keeps these in dicts, which a shallow copy shares: setting the twin's head must not
-    # change the model.
-    for name in ("_modules", "_parameters", "_buffers"):
-        twin.__dict__[name] = copy.copy(model.__dict__[name])
-    twin.__class__ = type(f"Saliency{cls.__name__}", (mixin, cls), {})
+    explaining_class: Any = type(f"Saliency{cls.__name__}", (mixin, cls), {})
+    twin = twin_of(model)
+    if mixin is SaliencyGenericMixin:
+        twin = explaining_class.around(twin)
+    else:
+        twin.__class__ = explaining_class
     twin.saliency_head = build_saliency_head(cfg)
     return twin

@@ -7,6 +7,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 from detectron2.structures import Boxes, Instances
+from torch import nn
 
 from ..forward_pass import ForwardPass
 from ..matching import match_repeated
@@ -22,6 +23,12 @@ from ..saliency_heads.build import black_box_methods
 from .base import SaliencyMixin
 
 FIELDS = ("pred_boxes", "scores", "pred_classes")
+
+MODULE_STATE = vars(nn.Module()).keys() - {"training"}
+"""Where ``nn.Module`` keeps layers, tensors and hooks: the explaining model shares these."""
+
+OURS = {"saliency_head", *dir(SaliencyMixin)} - set(dir(nn.Module))
+"""Names that are set on the explaining model, not on the model that it holds."""
 
 
 class SaliencyGenericMixin(SaliencyMixin):
@@ -42,12 +49,42 @@ class SaliencyGenericMixin(SaliencyMixin):
     knows_provenance = False
     knows_log_odds = False
 
+    @classmethod
+    def around(cls, model: nn.Module) -> "SaliencyGenericMixin":
+        """
+        An explaining model that holds a model of the class that follows this mixin.
+
+        Layers, tensors, hooks and attributes are those of ``model``, whose own code runs on
+        ``model`` itself. So names of ours, such as ``run``, hide none of its methods and
+        attributes from it.
+        """
+        explaining = object.__new__(cls)
+        vars(explaining).update({k: v for k, v in vars(model).items() if k in MODULE_STATE})
+        vars(explaining).update(_held=model, saliency_head=None)
+        return explaining
+
+    def __getattr__(self, name: str) -> Any:
+        held = vars(self).get("_held")
+        if held is None:  # while it is being copied
+            raise AttributeError(f"{type(self).__name__} has no attribute '{name}'")
+        return getattr(held, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in OURS:
+            vars(self)[name] = value
+        else:
+            setattr(self._held, name, value)
+
+    def forward(self, batched_inputs: List[Dict]):
+        """See :meth:`SaliencyMixin.forward`."""
+        if self.training or self.saliency_head is None:
+            return self._held.forward(batched_inputs)
+        return super().forward(batched_inputs)
+
     def run(
         self, batched_inputs: List[Dict], instances: Optional[List[Instances]] = None
     ) -> ForwardPass:
-        results = _checked(
-            super(SaliencyMixin, self).forward(batched_inputs), batched_inputs, type(self).__name__
-        )
+        results = _checked(self._held.forward(batched_inputs), batched_inputs, type(self).__name__)
         found = [
             _in_input_pixels(r["instances"], x["image"].shape[-2:])
             for r, x in zip(results, batched_inputs)

@@ -3,12 +3,16 @@ Small copies of the kinds of models that other projects have. All are ToyDetecto
 are known in closed form, with one habit each.
 """
 
+import copy
+
 import pytest
 import torch
 
 from d2_saliency import explainable
+from d2_saliency.modeling.meta_arch.twin import twin_of
 from d2_saliency.modeling.saliency_heads import Gradient
 from d2_saliency.testing import ToyDetector
+from tests.modeling.meta_arch.test_feature_gradients import random_model
 
 
 def toy(cls, **attributes):
@@ -88,3 +92,96 @@ def test_equal_boxes_are_told_apart_by_their_scores():
     stock = toy(Undecided, runs=0, second=0.25, again=[1, 2])
     with pytest.raises(RuntimeError, match="1 of 3 detections"):
         explained(explainable(stock), picture())
+
+
+class OwnNames(ToyDetector):
+    """A model with methods, attributes and a layer that have names of ours."""
+
+    def run(self):
+        return self.postprocess(self._preprocess())
+
+    def postprocess(self, images):
+        return [
+            {"instances": self._detect(self.raw_outputs(self.features(image)) * self.outputs)}
+            for image in images
+        ]
+
+    def _preprocess(self):
+        return [x["image"].float() for x in self.saliency_head]
+
+    def forward(self, batched_inputs):
+        self.saliency_head = batched_inputs  # as any name, it may be the model's own
+        return self.run()
+
+
+def own_names():
+    model = toy(OwnNames, outputs=1.0, input_gradients=None)
+    model.raw_outputs = torch.nn.Identity()
+    return model
+
+
+def test_names_of_the_model_that_are_also_ours():
+    stock, x = own_names(), picture()
+    model = explainable(stock)
+    assert_right(stock, explained(model, x))
+    assert list(model.state_dict()) == list(stock.state_dict())
+    assert [n for n, _ in model.named_modules()] == [n for n, _ in stock.named_modules()]
+    assert all(a is b for a, b in zip(model.parameters(), stock.parameters()))
+    assert isinstance(model, OwnNames) and model.score_thresh == stock.score_thresh
+    model.score_thresh = 1.0
+    assert not len(explained(model, x)) and len(stock([x])[0]["instances"])
+    copied = copy.deepcopy(model).double()
+    copied.score_thresh = 0.05
+    assert_right(stock.double(), explained(copied, {"image": x["image"].double()}))
+
+
+def modes(model):
+    """Of the layers; a head that was set later has its own."""
+    return [m.training for n, m in model.named_modules() if not n.startswith("saliency_head")]
+
+
+@pytest.mark.parametrize("kind", ["Restless", "FPN"])
+def test_the_model_keeps_its_modes_while_both_are_in_use(kind):
+    stock = toy(Restless, runs=0, choices=[[0, 1, 2]]) if kind == "Restless" else random_model(kind)
+    stock.train()
+    next(stock.children()).eval()  # a frozen part
+    before, x = modes(stock), picture() if kind == "Restless" else {"image": torch.ones(3, 64, 64)}
+    model = explainable(stock)
+    assert modes(model) == before
+    model.eval()
+    assert modes(stock) == before and not any(modes(model))
+    found = explained(model, x)
+    assert found.has("pred_saliency") and modes(stock) == before and not any(modes(model))
+    model.saliency_head.explain = None  # fails
+    with pytest.raises(TypeError):
+        model([x])
+    stock.eval()
+    model.train()
+    assert not any(modes(stock)) and all(modes(model))
+    name, _ = next(stock.named_parameters())
+    with torch.no_grad():
+        stock.get_parameter(name).add_(1)
+    assert torch.equal(model.get_parameter(name), stock.get_parameter(name))
+
+
+class Wired(torch.nn.Module):
+    """Modules that are also in a list, a dict, a method and a tied layer, as in ResNet and FPN."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = torch.nn.Dropout(), torch.nn.BatchNorm2d(3)
+        self.tied, self.plain = self.a, [1, 2]
+        self.stages, self.by_name = [self.a, (self.b, "b")], {"b": self.b}
+        self.work = self.b.forward
+        self.stages.append(self.stages)
+
+
+def test_a_twin_is_wired_as_its_model():
+    model = Wired().eval()
+    twin = twin_of(model)
+    assert twin.a is twin.tied is twin.stages[0] and twin.stages[1][0] is twin.b
+    assert twin.by_name["b"] is twin.b is twin.work.__self__
+    assert twin.a is not model.a and twin.b is not model.b and twin.plain is model.plain
+    twin.double()
+    assert model.b.running_mean is twin.b.running_mean and model.b.weight is twin.b.weight
+    assert model.b.running_mean.dtype == torch.float64
