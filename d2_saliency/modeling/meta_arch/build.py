@@ -18,7 +18,7 @@ from .panoptic import SaliencyPanopticFPNMixin
 from .rcnn import SaliencyRCNNMixin
 from .retinanet import SaliencyRetinaNetMixin
 from .roi_outputs import roi_outputs
-from .twin import twin_of
+from .twin import twin_of, unwrapped
 
 logger = logging.getLogger(__name__)
 
@@ -32,11 +32,17 @@ def explainable(model: nn.Module, cfg: Optional[CfgNode] = None) -> SaliencyMixi
     those of the model.
 
     Args:
-        model: a detector with Detectron2's input and output format.
+        model: a detector with Detectron2's input and output format. A compiled, DataParallel or DDP
+            model is unwrapped: the result explains the model inside.
         cfg: config with the keys of :func:`add_saliency_config`; default: ODSmoothGrad as in its
             paper. Another method for the same model: ``model.saliency_head =
             build_saliency_head(cfg)``.
+
+    Raises:
+        ValueError: for what is explainable already, or runs otherwise than by its ``forward``, as
+            test-time augmentation does.
     """
+    model = _runs_by_forward(model)
     mixin = _mixin_for(model)
     if mixin is SaliencyGenericMixin:
         logger.warning(
@@ -51,7 +57,7 @@ def as_generic(model: nn.Module, cfg: Optional[CfgNode] = None) -> SaliencyMixin
     """
     :func:`explainable`, but through the model's ``Instances`` even if its architecture is known.
     """
-    return _with_mixin(model, SaliencyGenericMixin, cfg)
+    return _with_mixin(_runs_by_forward(model), SaliencyGenericMixin, cfg)
 
 
 @META_ARCH_REGISTRY.register()
@@ -70,6 +76,23 @@ def build_explainable(cfg: CfgNode) -> SaliencyMixin:
     """
     model = build_model(cfg)
     return model if isinstance(model, SaliencyMixin) else explainable(model, cfg)
+
+
+def _runs_by_forward(model: Any) -> nn.Module:
+    """The model without what is wrapped around it; ValueError if calling it is not its forward."""
+    name = type(model).__name__
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"{name} is no torch.nn.Module: pass the model, not what runs it.")
+    model = unwrapped(model)
+    if type(model).__call__ is not nn.Module.__call__:
+        inside = [name for name, _ in model.named_children()]
+        raise ValueError(
+            f"{type(model).__name__} has a __call__ of its own, as test-time augmentation has. That "
+            "merges the detections of several images, which have no maps. Explain the model "
+            f"inside (one of its parts {', '.join(inside)}), for example "
+            f"explainable(model.{(inside or ['model'])[0]})."
+        )
+    return model
 
 
 def _mixin_for(model: Any) -> Type[SaliencyMixin]:

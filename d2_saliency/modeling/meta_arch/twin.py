@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from types import MethodType
-from typing import Any, Dict
+from typing import Any, Dict, cast
 
 import torch
 from torch import nn
@@ -16,10 +16,23 @@ def twin_of(model: nn.Module) -> Any:
     ``to``. Modes (``train``, ``eval``) are each model's own. Layers that are replaced and settings
     that are changed later are that model's own, too.
 
+    Nothing is compiled or wrapped (:func:`unwrapped`): compiled code would run the model's modules.
+
     Lists, tuples and dicts that hold modules or their methods are made anew. Modules inside of
     other objects, and those of TorchScript, are the model's.
     """
     return _twin(model, {})
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model inside of torch.compile, DataParallel and DistributedDataParallel."""
+    while True:
+        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            model = model.module
+        elif "_orig_mod" in vars(model).get("_modules", {}):  # torch.compile's
+            model = cast(nn.Module, model._orig_mod)
+        else:
+            return model
 
 
 def _twin(value: Any, known: Dict[int, Any]) -> Any:
@@ -27,8 +40,10 @@ def _twin(value: Any, known: Dict[int, Any]) -> Any:
     if id(value) in known:
         return known[id(value)]
     if isinstance(value, nn.Module) and not isinstance(value, torch.jit.ScriptModule):
+        value = unwrapped(value)
         module = known[id(value)] = object.__new__(type(value))
         vars(module).update({name: _twin(part, known) for name, part in vars(value).items()})
+        vars(module).pop("_compiled_call_impl", None)
         return module
     if isinstance(value, MethodType):
         owner = _twin(value.__self__, known)

@@ -4,9 +4,12 @@ are known in closed form, with one habit each.
 """
 
 import copy
+from unittest import mock
 
 import pytest
 import torch
+from detectron2.config import get_cfg
+from detectron2.modeling import GeneralizedRCNNWithTTA
 
 from d2_saliency import explainable
 from d2_saliency.modeling.meta_arch.twin import twin_of
@@ -185,3 +188,30 @@ def test_a_twin_is_wired_as_its_model():
     twin.double()
     assert model.b.running_mean is twin.b.running_mean and model.b.weight is twin.b.weight
     assert model.b.running_mean.dtype == torch.float64
+
+
+def test_test_time_augmentation_is_refused_with_what_to_pass_instead():
+    cfg = get_cfg()
+    model = random_model("FPN")
+    with pytest.raises(ValueError, match=r"WithTTA has a __call__ .*explainable\(model\.model\)"):
+        explainable(GeneralizedRCNNWithTTA(cfg, model))
+    with pytest.raises(ValueError, match="function is no torch.nn.Module: pass the model"):
+        explainable(toy)
+
+
+@pytest.mark.parametrize("wrap", ["DataParallel", "compile", "compile in place", "compiled layer"])
+def test_wrapped_models_are_unwrapped(wrap):
+    stock, x = ToyDetector.random(), picture()
+    wrapped, refuse = stock, mock.Mock(side_effect=AssertionError("ran what was compiled"))
+    if wrap == "DataParallel":
+        wrapped = torch.nn.DataParallel(stock)
+    elif wrap == "compile":
+        wrapped = torch.compile(stock, backend=refuse)
+    elif wrap == "compile in place":
+        stock.compile(backend=refuse)
+    else:
+        stock.features = torch.compile(stock.features, backend=refuse)
+    model = explainable(wrapped)
+    assert isinstance(model, ToyDetector)
+    assert list(model.state_dict()) == list(ToyDetector.random().state_dict())
+    assert_right(ToyDetector.random(), explained(model, x))
