@@ -87,8 +87,8 @@ def _runs_by_forward(model: Any) -> nn.Module:
     if type(model).__call__ is not nn.Module.__call__:
         inside = [name for name, _ in model.named_children()]
         raise ValueError(
-            f"{type(model).__name__} has a __call__ of its own, as test-time augmentation has. That "
-            "merges the detections of several images, which have no maps. Explain the model "
+            f"{type(model).__name__} has a __call__ of its own, as test-time augmentation has. "
+            "That merges the detections of several images, which have no maps. Explain the model "
             f"inside (one of its parts {', '.join(inside)}), for example "
             f"explainable(model.{(inside or ['model'])[0]})."
         )

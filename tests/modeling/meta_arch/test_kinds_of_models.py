@@ -1,51 +1,14 @@
-"""
-Small copies of the kinds of models that other projects have. All are ToyDetectors, whose gradients
-are known in closed form, with one habit each.
-"""
+"""Small copies of the kinds of models that other projects have."""
 
 import copy
-from unittest import mock
 
 import pytest
 import torch
-from detectron2.config import get_cfg
-from detectron2.modeling import GeneralizedRCNNWithTTA
+from detectron2.structures import BitMasks, Boxes
 
 from d2_saliency import explainable
-from d2_saliency.modeling.meta_arch.twin import twin_of
-from d2_saliency.modeling.saliency_heads import Gradient
 from d2_saliency.testing import ToyDetector
-from tests.modeling.meta_arch.test_feature_gradients import random_model
-
-
-def toy(cls, **attributes):
-    """A random ToyDetector of 3 objects that has the habit of a class."""
-    model = ToyDetector.random()
-    model.__class__ = cls
-    vars(model).update(attributes)
-    return model
-
-
-def picture(seed=0):
-    pixels = torch.rand(3, 24, 32, generator=torch.Generator().manual_seed(seed)) * 255
-    return {"image": pixels}
-
-
-def true_maps(model, found):
-    """Gradient's class map of each detection: the largest |d score / dx| of a pixel's channels."""
-    weights, scores = model.class_weights[found.pred_classes], found.scores[:, None, None, None]
-    return (scores * (1 - scores) * weights).abs().amax(1)
-
-
-def explained(model, x, **options):
-    model.saliency_head = Gradient(score_thresh=0.0, **options)
-    with torch.no_grad():
-        return model([x])[0]["instances"]
-
-
-def assert_right(stock, found):
-    expected, maps = true_maps(stock, found), found.pred_saliency.resize(24, 32)[:, 0]
-    assert len(found) and (maps - expected).abs().max() <= 1e-4 * expected.max()
+from tests.modeling.kinds import assert_right, explained, picture, toy
 
 
 class Restless(ToyDetector):
@@ -138,80 +101,92 @@ def test_names_of_the_model_that_are_also_ours():
     assert_right(stock.double(), explained(copied, {"image": x["image"].double()}))
 
 
-def modes(model):
-    """Of the layers; a head that was set later has its own."""
-    return [m.training for n, m in model.named_modules() if not n.startswith("saliency_head")]
+class OwnArguments(ToyDetector):
+    """A model whose forward takes more than the batch, as those of semi-supervised training do."""
+
+    def forward(self, batched_inputs, branch="supervised", *, do_postprocess=True):
+        if self.training:
+            return {f"loss_{branch}": do_postprocess}
+        results = super().forward(batched_inputs)
+        if branch == "teacher":
+            for r in results:
+                r["instances"].scores = r["instances"].scores * 0.5
+        return results
 
 
-@pytest.mark.parametrize("kind", ["Restless", "FPN"])
-def test_the_model_keeps_its_modes_while_both_are_in_use(kind):
-    stock = toy(Restless, runs=0, choices=[[0, 1, 2]]) if kind == "Restless" else random_model(kind)
-    stock.train()
-    next(stock.children()).eval()  # a frozen part
-    before, x = modes(stock), picture() if kind == "Restless" else {"image": torch.ones(3, 64, 64)}
+def test_further_arguments_reach_the_model():
+    stock, x = toy(OwnArguments), picture()
     model = explainable(stock)
-    assert modes(model) == before
-    model.eval()
-    assert modes(stock) == before and not any(modes(model))
-    found = explained(model, x)
-    assert found.has("pred_saliency") and modes(stock) == before and not any(modes(model))
-    model.saliency_head.explain = None  # fails
-    with pytest.raises(TypeError):
-        model([x])
-    stock.eval()
-    model.train()
-    assert not any(modes(stock)) and all(modes(model))
-    name, _ = next(stock.named_parameters())
+    expected = explained(model, x)
     with torch.no_grad():
-        stock.get_parameter(name).add_(1)
-    assert torch.equal(model.get_parameter(name), stock.get_parameter(name))
+        (found,) = (r["instances"] for r in model([x], "teacher", do_postprocess=False))
+        assert torch.equal(found.scores, expected.scores * 0.5)
+        for half, whole in zip(found.pred_saliency.maps, expected.pred_saliency.maps):
+            torch.testing.assert_close(half[0], whole[0] * 0.5)
+        model.saliency_head = None
+        assert torch.equal(model([x], branch="teacher")[0]["instances"].scores, found.scores)
+    model.train()
+    assert model([x], branch="teacher", do_postprocess=0) == {"loss_teacher": 0}
+    assert model([x]) == {"loss_supervised": True}
 
 
-class Wired(torch.nn.Module):
-    """Modules that are also in a list, a dict, a method and a tied layer, as in ResNet and FPN."""
+class Masked(ToyDetector):
+    """Masks, and boxes without area, as Mask2Former has."""
 
-    def __init__(self):
-        super().__init__()
-        self.a, self.b = torch.nn.Dropout(), torch.nn.BatchNorm2d(3)
-        self.tied, self.plain = self.a, [1, 2]
-        self.stages, self.by_name = [self.a, (self.b, "b")], {"b": self.b}
-        self.work = self.b.forward
-        self.stages.append(self.stages)
-
-
-def test_a_twin_is_wired_as_its_model():
-    model = Wired().eval()
-    twin = twin_of(model)
-    assert twin.a is twin.tied is twin.stages[0] and twin.stages[1][0] is twin.b
-    assert twin.by_name["b"] is twin.b is twin.work.__self__
-    assert twin.a is not model.a and twin.b is not model.b and twin.plain is model.plain
-    twin.double()
-    assert model.b.running_mean is twin.b.running_mean and model.b.weight is twin.b.weight
-    assert model.b.running_mean.dtype == torch.float64
+    def forward(self, batched_inputs):
+        results = super().forward(batched_inputs)
+        for found in (r["instances"] for r in results):
+            masks = torch.zeros(len(found), 24, 32)
+            for mask, label in zip(masks, found.pred_classes):
+                mask[3 : 10 + label, 2 + label : 20] = 1
+            found.pred_masks = masks if self.masks == "tensor" else BitMasks(masks > 0)
+            found.pred_boxes = Boxes(torch.zeros(len(found), 4))
+        return results
 
 
-def test_test_time_augmentation_is_refused_with_what_to_pass_instead():
-    cfg = get_cfg()
-    model = random_model("FPN")
-    with pytest.raises(ValueError, match=r"WithTTA has a __call__ .*explainable\(model\.model\)"):
-        explainable(GeneralizedRCNNWithTTA(cfg, model))
-    with pytest.raises(ValueError, match="function is no torch.nn.Module: pass the model"):
-        explainable(toy)
+@pytest.mark.parametrize("masks", ["tensor", "BitMasks"])
+def test_boxes_without_area_are_those_of_the_masks(masks, caplog):
+    stock = toy(Masked, masks=masks)
+    found = explained(explainable(stock), picture())
+    labels = found.pred_classes.tolist()
+    assert found.pred_boxes.tensor.tolist() == [[2 + k, 3, 20, 10 + k] for k in labels]
+    assert_right(stock, found)
+    assert found.pred_saliency.resize(24, 32)[:, 1:].abs().max() == 0
+    assert "Masked returned boxes without area" in caplog.text or masks == "BitMasks"  # once
 
 
-@pytest.mark.parametrize("wrap", ["DataParallel", "compile", "compile in place", "compiled layer"])
-def test_wrapped_models_are_unwrapped(wrap):
-    stock, x = ToyDetector.random(), picture()
-    wrapped, refuse = stock, mock.Mock(side_effect=AssertionError("ran what was compiled"))
-    if wrap == "DataParallel":
-        wrapped = torch.nn.DataParallel(stock)
-    elif wrap == "compile":
-        wrapped = torch.compile(stock, backend=refuse)
-    elif wrap == "compile in place":
-        stock.compile(backend=refuse)
-    else:
-        stock.features = torch.compile(stock.features, backend=refuse)
-    model = explainable(wrapped)
-    assert isinstance(model, ToyDetector)
-    assert list(model.state_dict()) == list(ToyDetector.random().state_dict())
-    assert_right(ToyDetector.random(), explained(model, x))
+class Padded(ToyDetector):
+    """Copies images into views of one tensor, as ImageList of Detectron2 0.6 does."""
+
+    def forward(self, batched_inputs):
+        images = [x["image"] for x in batched_inputs]
+        if len(images) == 1 and not self.always:
+            batch = images[0][None]
+        else:
+            batch = images[0].new_zeros(len(images), 3, 24, 32)
+            for image, place in zip(images, batch):
+                place[:].copy_(image)
+        return super().forward([{"image": image} for image in batch])
+
+
+def test_batches_of_models_that_pad_in_place():
+    stock, images = toy(Padded, always=False), [picture(1)["image"], picture(2)["image"]]
+    model = explainable(stock)
+    with torch.no_grad():
+        together = model.run([{"image": x} for x in images])
+        assert len(stock([{"image": x} for x in images])) == 2
+    images = [x.requires_grad_() for x in images]
+    again = model.run([{"image": x} for x in images], together.instances)
+    seen = set()
+    for b, i, gradient in model.input_gradients(again, "score"):
+        found = together.instances[b][i]
+        p, weight = found.scores, stock.class_weights[int(found.pred_classes)]
+        torch.testing.assert_close(gradient[0], p * (1 - p) * weight, rtol=1e-4, atol=1e-9)
+        seen.add((b, i))
+    assert seen == {(b, i) for b in (0, 1) for i in range(3)}
+
+
+def test_a_model_that_always_pads_in_place_is_told_how_not_to():
+    model = explainable(toy(Padded, always=True))
+    with pytest.raises(RuntimeError, match=r"Padded writes into a view .*functional\.pad.*DRISE"):
+        explained(model, picture())
