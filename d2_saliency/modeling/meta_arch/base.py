@@ -53,16 +53,22 @@ class SaliencyMixin(Detector):
         stock = super().from_config(cfg)  # type: ignore[misc]  # of the class that comes after
         return {**stock, "saliency_head": build_saliency_head(cfg)}
 
-    def forward(self, batched_inputs: List[Dict]):
+    def forward(self, batched_inputs: List[Dict], *args, **kwargs):
         """
         Same input and output format as the stock architecture; ``instances`` have the additional
-        fields.
+        fields. Further arguments are those of a model that has some in training.
 
         Raises:
+            TypeError: further arguments for an explanation.
             RuntimeError: under ``torch.inference_mode``, where no gradient exists.
         """
         if self.training or self.saliency_head is None:
-            return super().forward(batched_inputs)
+            return super().forward(batched_inputs, *args, **kwargs)
+        if args or kwargs:
+            raise TypeError(
+                f"{type(self).__name__} explains the detections that its forward returns without "
+                "further arguments: pass the batch alone."
+            )
         refuse_inference_mode()
         batched_inputs = [{**x, "image": x["image"].to(self.input_device)} for x in batched_inputs]
         with torch.no_grad():
