@@ -155,6 +155,19 @@ class TestKill:
         assert folder_run.explain(output) == 0 and contents(output) == first
 
 
+class TestDamage:
+    @pytest.mark.parametrize(
+        "file", ["maps/ODSmoothGrad/10.npz", "report/pictures/10.jpg", "10/ODSmoothGrad/*.png"]
+    )
+    def test_is_repaired_by_the_same_command(self, folder_run, undisturbed, tmp_path, file):
+        output = tmp_path / "undisturbed"
+        (path,) = output.glob(file)
+        path.write_bytes(path.read_bytes()[:50])
+        before = len(folder_run.computed())
+        assert folder_run.explain(output) == 0
+        assert folder_run.computed()[before:] == ["10"] and contents(output) == undisturbed
+
+
 class TestDisk:
     @pytest.mark.parametrize("limit", [3_000, 20_000])
     def test_full(self, folder_run, undisturbed, tmp_path, limit):
