@@ -102,7 +102,7 @@ class ResultsWriter:
             picture = Image.fromarray(np.ascontiguousarray(image[:, :, ::-1]))
             picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
             picture.save(temporary, quality=88)
-        save_maps(self._maps_path(name), instances)
+        save_maps(self._maps_path(name), instances, self.run["digest"])
         about = {
             "name": name,
             "file": str(path),
