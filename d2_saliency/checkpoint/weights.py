@@ -55,7 +55,7 @@ def load_weights(
 
     Raises:
         WeightsError: they cannot be fetched or read, hold more than data, or lack a parameter of
-            the model in its shape.
+            the model in its shape, or have NaN or infinity in one.
     """
     if not weights:
         logger.warning(
@@ -85,7 +85,7 @@ def load_weights(
             f"({type(e).__name__}): "
             f"{again}, or save the model's state_dict alone."
         ) from e
-    problem = _describe(incompatible, len(model.state_dict()))
+    problem = _describe(incompatible, len(model.state_dict())) or _not_finite(model)
     if problem:
         raise WeightsError(f"The weights '{weights}' {problem}")
     if incompatible.unexpected_keys:
@@ -139,6 +139,22 @@ def _describe(incompatible, num_parameters: int) -> Optional[str]:
         f"({examples}, ...). Name weights that were trained with this config with --opts "
         "MODEL.WEIGHTS FILE."
     )
+
+
+def _not_finite(model: nn.Module) -> Optional[str]:
+    """With such a tensor a detector finds nothing, and says nothing."""
+    parameters = {name for name, _ in model.named_parameters()}
+    for name, tensor in model.state_dict().items():
+        # Infinity is at home in other buffers, such as masks of attention.
+        learned = name in parameters or name.endswith(("running_mean", "running_var"))
+        wrong = ~tensor.isfinite() if learned else tensor.isnan()
+        if wrong.any():
+            return (
+                f"have NaN or infinity in '{name}', {int(wrong.sum())} of its {wrong.numel()} "
+                "values: the training diverged, or the file is damaged. Name other weights with "
+                "--opts MODEL.WEIGHTS FILE."
+            )
+    return None
 
 
 def _first_line(error: Exception) -> str:

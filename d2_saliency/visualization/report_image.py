@@ -120,14 +120,14 @@ def _read_maps(
     folder: Path, detections: List[Dict[str, dict]], warnings: List[str]
 ) -> Dict[str, Optional[Instances]]:
     """File of maps -> its detections, None where it cannot be used."""
-    indices: Dict[str, List[int]] = {}
+    indices: Dict[Tuple[str, str], List[int]] = {}
     for record in (record for detection in detections for record in detection.values()):
-        indices.setdefault(record["maps"], []).append(record["index"])
-    maps = {}
-    for file, used in indices.items():
+        indices.setdefault((record["maps"], record["run"]), []).append(record["index"])
+    maps: Dict[str, Optional[Instances]] = {}
+    for (file, run), used in indices.items():
         try:
-            maps[file] = load_maps(folder / file)
-            if len(maps[file]) != len(used) or sorted(used) != list(range(len(used))):
+            maps[file] = instances = load_maps(folder / file, run)
+            if len(instances) != len(used) or sorted(used) != list(range(len(used))):
                 raise ValueError("another number of detections")
         except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as e:
             warnings.append(
