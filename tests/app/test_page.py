@@ -19,11 +19,12 @@ def test_only_this_machine_is_served_unless_asked(monkeypatch, tmp_path):
     monkeypatch.setattr(
         app, "launch", lambda *args: calls.append((*args, os.environ["GRADIO_TEMP_DIR"]))
     )
-    for options in ([], ["--host", "0.0.0.0", "--port", "8080"]):
+    for options in ([], ["--host", "0.0.0.0", "--port", "8080", "--allow-host", "a", "b"]):
         monkeypatch.setattr(sys, "argv", ["d2-saliency", "app", *options])
         assert main() == 0
     (*default, folder), (*other, _) = calls
-    assert default == ["page", "127.0.0.1", 7860] and other == ["page", "0.0.0.0", 8080]
+    assert default == ["page", "127.0.0.1", 7860, []]
+    assert other == ["page", "0.0.0.0", 8080, ["a", "b"]]
     assert folder != str(tmp_path) and not os.path.exists(folder)  # the visitors' pictures are gone
 
 
