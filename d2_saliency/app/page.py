@@ -6,7 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
-from typing import List, Sequence
+from typing import List, Optional, Sequence
 
 import gradio as gr
 from starlette.middleware import Middleware
@@ -15,7 +15,7 @@ from ..keys import CLASS_TARGETS
 from ..modeling import method_names
 from .events import NO_METHOD, Events, bundled_images, open_bundled
 from .gate import Gate, allowed_names
-from .session import MAX_BYTES
+from .uploads import UploadRoute, Uploads
 
 INTRO = """# Why did the detector see that, there?
 Choose an image and **click a detection**: five maps show which pixels its class and each side of
@@ -154,22 +154,32 @@ def serve(host: str, port: int, allowed: Sequence[str] = ()) -> None:
     """
     with tempfile.TemporaryDirectory(prefix="d2_saliency_") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder  # pictures of this run
-        launch(build(Events()), host, port, allowed)
+        events = Events(Path(folder))
+        launch(build(events), events.uploads, host, port, allowed)
 
 
-def launch(page: gr.Blocks, host: str, port: int, allowed: Sequence[str] = (), **options) -> tuple:
+def launch(
+    page: gr.Blocks,
+    uploads: Uploads,
+    host: str,
+    port: Optional[int],
+    allowed: Sequence[str] = (),
+    **options,
+) -> tuple:
     """
     Serve the page; nothing of this machine's disk is readable through it but what it made itself.
     """
-    gate = Middleware(Gate, names=allowed_names(host, allowed), public=allowed)
+    middleware = [
+        Middleware(Gate, names=allowed_names(host, allowed), public=allowed),
+        Middleware(UploadRoute, uploads=uploads),
+    ]
     return page.queue(max_size=32).launch(
         server_name=host,
         server_port=port,
-        max_file_size=MAX_BYTES,
         share=False,
         footer_links=[],
         theme=gr.themes.Soft(**FONTS),
         css=CSS,
-        app_kwargs={"middleware": [gate]},
+        app_kwargs={"middleware": middleware},
         **options,
     )

@@ -14,12 +14,15 @@ def serve(tmp_path_factory):
     patch, pages = pytest.MonkeyPatch(), []
     patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
     from d2_saliency.app.page import launch
+    from d2_saliency.app.uploads import Uploads
+
+    uploads = Uploads(tmp_path_factory.mktemp("uploads"))
 
     def start(host="127.0.0.1", allowed=()):
         with gr.Blocks() as page:
             pass
         pages.append(page)
-        launch(page, host, None, allowed, prevent_thread_lock=True, quiet=True)
+        launch(page, uploads, host, None, allowed, prevent_thread_lock=True, quiet=True)
         return "127.0.0.1", page.server_port
 
     yield start
