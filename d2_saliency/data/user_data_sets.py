@@ -12,7 +12,7 @@ from ..utils.digest import digest
 from ..utils.regular_files import MAX_JSON, read_regular
 from ..utils.text import one_line
 
-# What Detectron2's loader reads of each item.
+# The keys that Detectron2's loader reads of each item.
 NEEDED = {
     "images": ("id", "file_name", "height", "width"),
     "categories": ("id", "name"),
@@ -21,7 +21,7 @@ NEEDED = {
 
 
 class DatasetError(ValueError):
-    """A data set that cannot be used; the message is one line that names it and says what to do."""
+    """The data set cannot be used; the message is one line that names it and says what to do."""
 
 
 def register_coco_json(json_file: str, image_root: Optional[str] = None) -> str:

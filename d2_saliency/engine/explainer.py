@@ -21,8 +21,6 @@ from .config_files import ConfigError
 from .detector_classes import names_for
 from .model_checks import check_class, check_pixels
 
-logger = logging.getLogger(__name__)
-
 
 class DefaultExplainer:
     """

@@ -1,6 +1,4 @@
-"""
-Finding detections again: which detection of a noisy image is which detection of the clean one.
-"""
+"""Finds detections again: it matches those of a noisy image with those of the clean one."""
 
 from typing import Tuple
 

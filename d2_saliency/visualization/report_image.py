@@ -1,6 +1,4 @@
-"""
-What the report shows of one image: its thumbnail, and a script with the maps of its detections.
-"""
+"""The report's files of one image: its thumbnail, and a script with the maps of its detections."""
 
 import base64
 import io
