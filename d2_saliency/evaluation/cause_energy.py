@@ -7,9 +7,9 @@ import numpy as np
 
 from ..data import edge_strips
 from ..structures import OUTPUTS
+from .annotations import decode_mask
 from .build import saliency_metric
 from .explained_image import ExplainedImage
-from .ground_truth import decode_mask
 from .regions import box_pixels, energy_share, or_constant, peak_share
 
 # Shape shorthand: H, W the image. Maps are non-negative and aligned with the image.

@@ -31,7 +31,7 @@ def shared_detections(records: Records) -> Dict[str, List[Dict[str, Any]]]:
     ...]}.
     """
     keyed = {
-        method: {(r["image_id"], d["index"]): d for r in images for d in detections_of([r])}
+        method: {(d["image"], d["index"]): d for d in detections_of(images)}
         for method, images in records.items()
     }
     shared = [
@@ -54,7 +54,7 @@ def compare(
         :func:`win_percentages`.
     """
     detections = shared_detections(records)
-    images = [d["image_id"] for d in detections[reference]]
+    images = [d["image"] for d in detections[reference]]
     result: Dict[str, Dict[str, Dict[str, Compared]]] = {}
     for metric in metrics:
         table = {

@@ -14,7 +14,8 @@ from ..modeling.fields import Fields
 from ..modeling.forward_pass import ForwardPass
 from ..modeling.saliency_heads.head import SaliencyHead
 from ..structures import OUTPUTS, SaliencyMaps
-from .ground_truth import Truth, decode_mask, match_to_truth, objects_of
+from .annotations import decode_mask, objects_of
+from .ground_truth import Truth, match_to_truth
 
 # A score also depends on the object and on its edges. So the emblem's pixels come first, then those
 # of the object, then those of its edges. In a sum they are nothing beside the emblem.

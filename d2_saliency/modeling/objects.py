@@ -10,7 +10,7 @@ from detectron2.structures import Boxes, Instances, pairwise_iou
 from torch import Tensor
 
 from .meta_arch.base import SaliencyMixin, head_of, refuse_inference_mode
-from .optimize import frozen_parameters
+from .optimize import frozen_parameters, outside_autocast
 from .saliency_heads.build import black_box_methods
 
 SAME_OBJECT_IOU = 0.5  # a detection of the same class with a larger IoU detects the object
@@ -54,12 +54,13 @@ def explain_objects(
     objects = _named_objects(
         boxes.to(image.device), classes.to(image.device), tuple(image.shape[-2:])
     )
-    with torch.no_grad():
-        found = model.run([batched_input]).instances[0]
-        objects.detected = _is_detected(objects, found[found.scores > head.score_thresh])
-        clean = model.locate([batched_input], [objects])
-    with torch.enable_grad(), frozen_parameters(model):
-        fields = head(model, batched_input, clean)
+    with outside_autocast(image.device):
+        with torch.no_grad():
+            found = model.run([batched_input]).instances[0]
+            objects.detected = _is_detected(objects, found[found.scores > head.score_thresh])
+            clean = model.locate([batched_input], [objects])
+        with torch.enable_grad(), frozen_parameters(model):
+            fields = head(model, batched_input, clean)
     scores = clean.instances[0].scores.detach()
     return Instances(
         objects.image_size,

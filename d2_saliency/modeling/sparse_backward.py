@@ -42,9 +42,21 @@ class _SparseConvolutions(TorchFunctionMode):
     """
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        if function is F.conv2d and torch.is_grad_enabled():
+        if function is F.conv2d and torch.is_grad_enabled() and not _computed_again():
             return _conv2d(*args, **(kwargs or {}))
         return function(*args, **(kwargs or {}))
+
+
+def _computed_again() -> bool:
+    """
+    Whether what is computed may be computed again in the backward pass (torch.utils.checkpoint).
+
+    That happens outside of the mode and has to save the same tensors, so such convolutions are left
+    as they are. Torch shows it by the hooks for saved tensors that a checkpoint sets; old versions
+    do not.
+    """
+    hooks = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
+    return hooks is not None and hooks(True) is not None
 
 
 def _conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> Tensor:

@@ -54,6 +54,8 @@ def output_errors(folder: Union[str, Path]) -> Iterator[None]:
     """Turn any OSError of the block into an OutputError that names the folder."""
     try:
         yield
+    except OutputError:
+        raise
     except OSError as e:
         reason = e.strerror or str(e)
         raise OutputError(

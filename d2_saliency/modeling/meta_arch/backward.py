@@ -121,7 +121,17 @@ def _grad(outputs, inputs, grad_outputs=None) -> Tuple[Tensor, ...]:
         return torch.autograd.grad(
             outputs, inputs, grad_outputs, retain_graph=True, materialize_grads=True
         )
-    except NotImplementedError as e:
+    except RuntimeError as e:
+        if "compatible with .grad()" in str(e):
+            raise RuntimeError(
+                "The model computes activations again in its backward pass (reentrant "
+                "checkpointing), where torch has no gradients to pixels: switch checkpointing off "
+                "(model.backbone.net.use_act_checkpoint=False for ViTDet, "
+                "MODEL.SWIN.USE_CHECKPOINT False for Swin), call checkpoint with "
+                f"use_reentrant=False, or use {' or '.join(black_box_methods())}."
+            ) from e
+        if not isinstance(e, NotImplementedError):
+            raise
         raise RuntimeError(
             f"The model has no gradient on this device ({e}): use "
             f"{' or '.join(black_box_methods())}. Where it is the backbone that has none, ODAM and "
