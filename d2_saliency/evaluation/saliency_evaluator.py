@@ -13,6 +13,7 @@ from torch import nn
 
 from ..keys import KEYS, check_values
 from ..results.record_store import RecordStore, record_name
+from ..results.shapes import JUDGED_RECORDS
 from ..utils.files import write_json
 from .build import annotated_metrics, applicable_metrics, check_metrics
 from .explained_image import MetricSettings
@@ -106,7 +107,7 @@ class SaliencyEvaluator(DatasetEvaluator):
         self.output_dir = None if output_dir is None else Path(output_dir)
         self._store: Optional[RecordStore] = None
         if output_dir is not None:
-            self._store = RecordStore(output_dir, self.method, run_digest)
+            self._store = RecordStore(output_dir, self.method, run_digest, JUDGED_RECORDS)
         self.reset()
 
     @classmethod

@@ -29,6 +29,7 @@ from .class_names import class_name
 from .flags import detection_flags
 from .maps_file import COUNTS, save_maps
 from .record_store import RecordStore
+from .shapes import IMAGE_RECORDS
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ class ResultsWriter:
         self.output_dir = Path(output_dir)
         self.run = run
         self.method: str = run["method"]
-        self.records = RecordStore(self.output_dir, self.method, run["digest"])
+        self.records = RecordStore(self.output_dir, self.method, run["digest"], IMAGE_RECORDS)
         check_writable(self.output_dir)
 
     def is_done(self, name: str, digest: str) -> bool:
