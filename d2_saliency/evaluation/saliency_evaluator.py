@@ -14,7 +14,7 @@ from torch import nn
 from ..keys import KEYS, check_values
 from ..results.record_store import RecordStore, record_name
 from ..results.shapes import JUDGED_RECORDS
-from ..utils.files import write_json
+from ..utils.files import inside, write_json
 from .build import annotated_metrics, applicable_metrics, check_metrics
 from .explained_image import MetricSettings
 from .ground_truth import annotated_keys, load_dataset, match_to_truth, objects_of
@@ -237,7 +237,7 @@ class SaliencyEvaluator(DatasetEvaluator):
                 "counts": counts(self.records),
                 "metrics": as_json(summary),
             }
-            write_json(self.output_dir / self.method / "metrics.json", content)
+            write_json(inside(self.output_dir, self.method, "metrics.json"), content)
         what = f"Saliency on {self.dataset_name}, {counts_in_words(self.records)}"
         logger.info(f"{what}:\n{summary_table(summary)}")
         return OrderedDict(as_results(self.records, summary))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple, Union
 
 from ..utils.digest import digest, file_digest
-from ..utils.files import output_errors, write_json
+from ..utils.files import inside, output_errors, write_json
 from .shapes import fits_one
 
 MAX_NAME_LENGTH = 80
@@ -39,7 +39,7 @@ class RecordStore:
             shapes: of records, see :mod:`.shapes`; what has none of them is as if it were not
                 there.
         """
-        self.folder = Path(output_dir) / "records" / method
+        self.output_dir, self.method = Path(output_dir), method
         self.run_digest = run_digest
         self.shapes = shapes
 
@@ -94,8 +94,12 @@ class RecordStore:
         """Every image that has a record, of whichever run, sorted."""
         return sorted(path.stem for path in self.folder.glob("[!.]*.json"))
 
+    @property
+    def folder(self) -> Path:
+        return inside(self.output_dir, "records", self.method)
+
     def _path(self, name: str) -> Path:
-        return self.folder / f"{name}.json"
+        return inside(self.output_dir, "records", self.method, f"{name}.json")
 
 
 def record_name(image_id: Any) -> str:
