@@ -21,6 +21,7 @@ from ..evaluation.saliency_evaluator import SaliencyEvaluator
 from ..utils.files import OutputError, check_writable, write_text
 from ..utils.folder_lock import folder_lock
 from ..utils.image_io import read_image
+from .detector_classes import names_for
 from .explainer import DefaultExplainer
 from .guard import image_errors
 from .methods import Method
@@ -66,7 +67,7 @@ def evaluate_dataset(
             with image_errors(dataset_dict.get("file_name", "")) as errors:
                 evaluator.process(*_explained(explainer, dataset_dict))
             for message in errors:
-                evaluator.add_error(dataset_dict["image_id"], message)
+                evaluator.add_error(dataset_dict, message)
     return evaluator.evaluate()
 
 
@@ -152,7 +153,8 @@ def _judge(
         results[method.name] = evaluate_dataset(explainer, evaluator, num_images)
         records[method.name] = evaluator.records
     if comm.is_main_process():
-        write_metrics_page(folder / "metrics.html", dataset_name, records, evaluator.metrics)
+        names = names_for(explainer.model, dataset_name)
+        write_metrics_page(folder / "metrics.html", dataset_name, records, evaluator.metrics, names)
         if len(methods) > 1:
             reference = methods[0].name
             text = comparison_text(

@@ -1,6 +1,5 @@
 """From an image to its explained detections, in the manner of Detectron2's DefaultPredictor."""
 
-import logging
 from contextlib import contextmanager
 from functools import partial
 from typing import Dict, Iterator, List, Optional, Sequence, Union
@@ -8,22 +7,19 @@ from typing import Dict, Iterator, List, Optional, Sequence, Union
 import numpy as np
 import torch
 from detectron2.config import CfgNode, get_cfg, instantiate
-from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, Instances
 
 from .. import data  # noqa: F401  # registers the data sets of the bundled detectors
 from ..checkpoint.weights import find_weights, load_weights
 from ..config import add_saliency_config
-from ..evaluation.ground_truth import DatasetError, load_dataset
 from ..modeling import SaliencyMixin, build_explainable, explainable
 from ..modeling.objects import check_boxes, explain_objects
 from ..utils.downloads import Limits
 from ..utils.text import one_line
 from .config_files import ConfigError
+from .detector_classes import names_for
 from .model_checks import check_class, check_pixels
-
-logger = logging.getLogger(__name__)
 
 
 class DefaultExplainer:
@@ -50,7 +46,7 @@ class DefaultExplainer:
 
     Attributes:
         model: the explaining model; set ``model.saliency_head`` for another method.
-        class_names: list[str] or None.
+        class_names: those of the test set; None if it has none, or not as many as the model.
         weights: path or address that they were loaded from, "" if the weights are random.
     """
 
@@ -80,7 +76,7 @@ class DefaultExplainer:
         self.model: SaliencyMixin = parts["model"].eval()
         self.augmentation: T.Augmentation = parts["augmentation"]
         self.input_format: str = parts["input_format"]
-        self.class_names: Optional[List[str]] = parts["class_names"]
+        self.class_names: Optional[List[str]] = names_for(self.model, parts["data_set"])
         if self.input_format not in ("RGB", "BGR"):
             raise ValueError(
                 f"INPUT.FORMAT is '{self.input_format}'; 'RGB' and 'BGR' are supported."
@@ -211,7 +207,7 @@ def _from_yaml(cfg: CfgNode) -> Dict:
             [cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST
         ),
         "input_format": cfg.INPUT.FORMAT,
-        "class_names": _class_names(cfg.DATASETS.TEST),
+        "data_set": next(iter(cfg.DATASETS.TEST), None),
     }
 
 
@@ -220,25 +216,12 @@ def _from_lazy(cfg, saliency_cfg: Optional[CfgNode]) -> Dict:
         saliency_cfg = get_cfg()
         add_saliency_config(saliency_cfg)
     device = saliency_cfg.MODEL.DEVICE
-    mapper = cfg.dataloader.test.mapper
+    mapper, names = cfg.dataloader.test.mapper, cfg.dataloader.test.dataset.names
     return {
         "model": explainable(instantiate(cfg.model).to(device), saliency_cfg),
         "weights": saliency_cfg.MODEL.WEIGHTS or cfg.train.init_checkpoint,
         "download": saliency_cfg.MODEL.SALIENCY_HEAD.DOWNLOAD,
         "augmentation": T.AugmentationList(list(instantiate(mapper.augmentations))),
         "input_format": mapper.image_format,
-        "class_names": _class_names([cfg.dataloader.test.dataset.names]),
+        "data_set": names if isinstance(names, str) else next(iter(names), None),
     }
-
-
-def _class_names(datasets: Union[tuple, List]) -> Optional[List[str]]:
-    """Names from the first test set's metadata, if it is registered here."""
-    if not datasets or not isinstance(datasets[0], str):
-        return None
-    metadata = MetadataCatalog.get(datasets[0])
-    if "thing_classes" not in metadata.as_dict() and datasets[0] in DatasetCatalog.list():
-        try:
-            load_dataset(datasets[0])  # which is when register_coco_instances learns them
-        except DatasetError as e:
-            logger.warning(f"{one_line(e)} So classes are called by their numbers.")
-    return metadata.get("thing_classes", None)

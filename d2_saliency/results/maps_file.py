@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..structures import MASK_OUTPUTS, OUTPUTS, SaliencyMaps
 from ..utils.files import atomic_path
+from ..utils.regular_files import open_regular
 
 COUNTS = ("num_matched", "num_samples")
 """Fields that methods with noise passes have beside the maps."""
@@ -88,10 +89,10 @@ def load_maps(path: Union[str, Path], run: str = "") -> Instances:
             name their run, are of any.
 
     Raises:
-        OSError: there is no such file.
+        OSError: there is no such file, or it is a pipe or a device.
         MapsError: it is damaged, another file, or of another run. Nothing in it is unpickled.
     """
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         try:
             with np.load(file, allow_pickle=False) as content:
                 made_by = str(content["run"]) if "run" in content.files else ""

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, Dict, Union
 
+from ..utils.regular_files import MAX_JSON, read_regular
 from .shapes import RESULTS, is_file_name, misfit
 from .writer import SCHEMA_VERSION
 
@@ -110,7 +111,7 @@ def _upgrade_from_1(results: Dict[str, Any]) -> None:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_regular(path, MAX_JSON))
     except (OSError, ValueError, RecursionError) as e:
         raise ResultsError(
             f"No report without a readable {str(path)!r} ({e}): explain some images first."

@@ -1,4 +1,4 @@
-"""Files appear whole or not at all, and an output folder that cannot be used says so."""
+"""Writes files whole or not at all, and explains why an output folder cannot be used."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def atomic_path(path: Union[str, Path]) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)  # of a killed run, or a link that leads elsewhere
             yield temporary
             with open(temporary, "rb+") as file:
-                os.fsync(file.fileno())  # or a power cut may leave the new name with no content
+                os.fsync(file.fileno())  # without it, a power cut may leave an empty file
             os.replace(temporary, path)
         finally:
             if os.path.exists(temporary):

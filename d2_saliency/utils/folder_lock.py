@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Iterator, Union
 
 from .files import OutputError, inside, output_errors, remove_abandoned
+from .regular_files import read_regular
 
 logger = logging.getLogger(__name__)
 
@@ -155,8 +156,7 @@ def _holder(content: bytes) -> dict:
 
 def _read(path: Path) -> bytes:
     try:
-        with open(path, "rb") as file:
-            return file.read(4096)
+        return read_regular(path, 4096)
     except OSError:
         return b""
 
