@@ -4,10 +4,11 @@ used.
 """
 
 import itertools
+import logging
 import os
 from contextlib import ExitStack
 from pathlib import Path
-from typing import List, Optional, Tuple, Type
+from typing import List, Optional, Sequence, Tuple, Type
 
 import yaml
 from detectron2 import model_zoo
@@ -17,6 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 from ..utils.bundled import bundled
 from ..utils.downloads import DownloadError, Limits, fetched, is_address, resolve_dots
 from ..utils.text import one_line
+
+logger = logging.getLogger(__name__)
 
 BASE_LIMITS = Limits(max_bytes=10 * 10**6, max_seconds=60)
 """Of each _BASE_ from a server."""
@@ -209,3 +212,15 @@ def zoo_weights(zoo_name: str) -> Optional[str]:
         return model_zoo.get_checkpoint_url(zoo_name)
     except RuntimeError:
         return None
+
+
+def mapper_part(mapper, names: Sequence[str], otherwise):
+    """What a data set mapper calls by one of these names: Detectron2's first, then detrex's."""
+    for name in names:
+        if mapper.get(name) is not None:
+            return mapper[name]
+    logger.warning(
+        f"dataloader.test.mapper of the config has no {' or '.join(names)}: images are explained "
+        f"with {otherwise or 'their own size'}. Add it if the model was trained otherwise."
+    )
+    return otherwise

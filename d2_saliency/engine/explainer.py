@@ -1,5 +1,6 @@
 """From an image to its explained detections, in the manner of Detectron2's DefaultPredictor."""
 
+import copy
 import logging
 from contextlib import contextmanager
 from functools import partial
@@ -20,7 +21,7 @@ from ..modeling import SaliencyMixin, build_explainable, explainable
 from ..modeling.objects import check_boxes, explain_objects
 from ..utils.downloads import Limits
 from ..utils.text import one_line
-from .config_files import ConfigError
+from .config_files import ConfigError, mapper_part
 
 logger = logging.getLogger(__name__)
 
@@ -215,13 +216,18 @@ def _from_lazy(cfg, saliency_cfg: Optional[CfgNode]) -> Dict:
         saliency_cfg = get_cfg()
         add_saliency_config(saliency_cfg)
     device = saliency_cfg.MODEL.DEVICE
+    description = copy.copy(cfg.model)
+    if "device" in description:  # detrex's, which is "cuda"
+        description.device = device
     mapper = cfg.dataloader.test.mapper
     return {
-        "model": explainable(instantiate(cfg.model).to(device), saliency_cfg),
+        "model": explainable(instantiate(description).to(device), saliency_cfg),
         "weights": saliency_cfg.MODEL.WEIGHTS or cfg.train.init_checkpoint,
         "download": saliency_cfg.MODEL.SALIENCY_HEAD.DOWNLOAD,
-        "augmentation": T.AugmentationList(list(instantiate(mapper.augmentations))),
-        "input_format": mapper.image_format,
+        "augmentation": T.AugmentationList(
+            list(instantiate(mapper_part(mapper, ("augmentations", "augmentation"), [])))
+        ),
+        "input_format": mapper_part(mapper, ("image_format", "img_format"), "BGR"),
         "class_names": _class_names([cfg.dataloader.test.dataset.names]),
     }
 
