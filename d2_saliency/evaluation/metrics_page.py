@@ -1,6 +1,6 @@
 """
-metrics.html: tables, violins and curves of one or several methods, in one file that opens without a
-network.
+Writes metrics.html: tables, violins and curves of one or several methods, in one file that opens
+without a network.
 """
 
 import base64
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Union
 
 import jinja2
-from detectron2.data import MetadataCatalog
 
 from ..results.class_names import class_name
 from ..utils.files import write_text
@@ -23,7 +22,11 @@ MAX_LISTED = 300  # detections whose own values are on the page; records/ has th
 
 
 def write_metrics_page(
-    path: Union[str, Path], dataset: str, records: Records, metrics: List[str]
+    path: Union[str, Path],
+    dataset: str,
+    records: Records,
+    metrics: List[str],
+    class_names: Optional[Sequence[str]] = None,
 ) -> None:
     """
     Args:
@@ -32,6 +35,7 @@ def write_metrics_page(
         records: method -> the records of its evaluator; differences are taken from the first
             method.
         metrics: names that all of them were measured with.
+        class_names: None: classes are called by their numbers.
 
     Raises:
         OutputError: the folder cannot be written to.
@@ -45,7 +49,7 @@ def write_metrics_page(
         dataset=dataset,
         reference=next(iter(records)),
         counts={method: counts(images) for method, images in records.items()},
-        parts=list(_parts(records, metrics, MetadataCatalog.get(dataset).get("thing_classes"))),
+        parts=list(_parts(records, metrics, class_names)),
         max_listed=MAX_LISTED,
     )
     write_text(path, page)
