@@ -191,7 +191,7 @@ class Events:
         return gr.skip() if index is None else index
 
     def bundle(self, session: Optional[Session]) -> str:
-        if session is None or (session.image is not None and not session.explained):
+        if session is None or not (session.put_away or session.explained):
             raise gr.Error("There is nothing to download yet: click a detection first.")
         with messages(), self.shelf.use(session):
             folder = Path(tempfile.mkdtemp(dir=self.folder))

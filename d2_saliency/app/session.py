@@ -94,10 +94,11 @@ class Session:
 
     Attributes:
         name: of the image, for people.
-        image: uint8, (H, W, 3), BGR. None: put away, see :class:`.shelf.Shelf`.
+        image: uint8, (H, W, 3), BGR.
         detections: detector -> what it finds, best scores first.
         explained: (detector, method, class target) -> the same with pred_saliency.
         box: that was drawn last, (x_min, y_min, x_max, y_max) in pixels of the image.
+        put_away: its image and maps are gone, see :class:`.shelf.Shelf`.
         used: when it was used last, in seconds.
         users: how many use it now.
     """
@@ -107,6 +108,7 @@ class Session:
     detections: Dict[str, Instances] = field(default_factory=dict)
     explained: Dict[Tuple[str, str, str], Instances] = field(default_factory=dict)
     box: Optional[Tuple[float, float, float, float]] = None
+    put_away: bool = False
     used: float = 0
     users: int = 0
 

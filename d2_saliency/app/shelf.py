@@ -6,6 +6,8 @@ import weakref
 from contextlib import contextmanager
 from typing import Any, Iterator, Optional
 
+import numpy as np
+
 from .session import Session
 
 MAX_MEMORY = 2**30  # bytes of all visitors' pictures, detections and maps
@@ -40,7 +42,7 @@ class Shelf:
             ValueError: it was put away.
         """
         with self._lock:
-            if session.image is None:
+            if session.put_away:
                 raise ValueError(PUT_AWAY)
             session.users += 1
         try:
@@ -64,7 +66,7 @@ class Shelf:
                 while newest and session.explained and self.size() > self.limit:
                     session.explained.pop(next(iter(session.explained)))
                 if self.size() > self.limit:
-                    session.image = session.box = None
+                    session.put_away, session.image = True, np.zeros((0, 0, 3), np.uint8)
                     session.detections.clear()
                     session.explained.clear()
 

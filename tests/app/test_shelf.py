@@ -36,7 +36,7 @@ def explained(maps_size):
 
 
 def kept(*sessions):
-    return [s.image is not None for s in sessions]
+    return [not s.put_away and s.image.size > 0 for s in sessions]
 
 
 def test_the_one_that_was_used_longest_ago_is_put_away(shelf):
