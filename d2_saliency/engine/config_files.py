@@ -5,10 +5,11 @@ used.
 
 import io
 import itertools
+import logging
 import os
 from contextlib import ExitStack
 from pathlib import Path
-from typing import List, Optional, Tuple, Type
+from typing import Any, List, Optional, Sequence, Tuple, Type
 
 import yaml
 from detectron2 import model_zoo
@@ -21,6 +22,9 @@ from ..utils.downloads import DownloadError, Limits, fetched, is_address, resolv
 from ..utils.regular_files import read_regular
 from ..utils.text import one_line
 from ..utils.yaml_limits import YamlLimitError, check_yaml
+from .unknown_keys import leave_out_unknown
+
+logger = logging.getLogger(__name__)
 
 MAX_CONFIG = 10**6  # bytes
 BASE_LIMITS = Limits(MAX_CONFIG, max_seconds=60)
@@ -49,12 +53,14 @@ def find_config(name: str) -> Tuple[str, Optional[str]]:
     return path, real.relative_to(zoo).as_posix() if zoo in real.parents else None
 
 
-def merge_yaml(cfg: CfgNode, path: str, trusted: bool) -> None:
+def merge_yaml(cfg: CfgNode, path: str, trusted: bool, allow_unknown: bool = False) -> None:
     """
-    Merge a YAML config into ``cfg``.
+    Merge a YAML config into ``cfg``, without keys that nothing here reads.
 
     Args:
         trusted: allow tags that run code and a _BASE_ on a server, in the file and in each _BASE_.
+        allow_unknown: also leave out unknown keys that may build the model, see
+            :func:`leave_out_unknown`.
 
     Raises:
         ConfigError: neither is allowed but needed, or the config cannot be read or does not fit.
@@ -63,8 +69,14 @@ def merge_yaml(cfg: CfgNode, path: str, trusted: bool) -> None:
         # After any error what was fetched is removed, so that a mended _BASE_ is fetched next time.
         with ExitStack() as downloads:
             reader = _reader(path, trusted, downloads)
+
+            def load(filename: str, allow_unsafe: bool) -> Any:
+                loaded = reader.load_yaml_with_base(filename, allow_unsafe)
+                leave_out_unknown(loaded, cfg, path, allow_unknown)
+                return loaded
+
             # On the instance: merge_from_file calls it, and gives what is read the class of cfg.
-            vars(cfg)["load_yaml_with_base"] = reader.load_yaml_with_base
+            vars(cfg)["load_yaml_with_base"] = load
             downloads.callback(vars(cfg).pop, "load_yaml_with_base")
             cfg.merge_from_file(path, allow_unsafe=trusted)
     except ConfigError:
@@ -228,3 +240,15 @@ def zoo_weights(zoo_name: str) -> Optional[str]:
         return model_zoo.get_checkpoint_url(zoo_name)
     except RuntimeError:
         return None
+
+
+def mapper_part(mapper, names: Sequence[str], otherwise):
+    """What a data set mapper calls by one of these names: Detectron2's first, then detrex's."""
+    for name in names:
+        if mapper.get(name) is not None:
+            return mapper[name]
+    logger.warning(
+        f"dataloader.test.mapper of the config has no {' or '.join(names)}: images are explained "
+        f"with {otherwise or 'their own size'}. Add it if the model was trained otherwise."
+    )
+    return otherwise

@@ -1,6 +1,4 @@
-"""
-Short fingerprints: what a run has computed already is not computed again if nothing has changed.
-"""
+"""Short fingerprints: a run does not compute again what has not changed."""
 
 import hashlib
 import json
