@@ -2,8 +2,6 @@
 The page of the web app: choose an image, click what the detector found, and see the five maps.
 """
 
-import os
-import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import List
@@ -12,8 +10,7 @@ import gradio as gr
 
 from ..keys import CLASS_TARGETS
 from ..modeling import method_names
-from .events import NO_METHOD, Events, bundled_images, open_bundled
-from .session import MAX_BYTES
+from .events import NO_METHOD, Events, bundled_images
 
 INTRO = """# Why did the detector see that, there?
 Choose an image and **click a detection**: five maps show which pixels its class and each side of
@@ -121,7 +118,7 @@ def _wire(page: gr.Blocks, events: Events, ui: SimpleNamespace) -> None:
         **ONE_AT_A_TIME,
     )
     jobs = [
-        page.load(open_bundled, None, session, **PRIVATE).then(**find),
+        page.load(events.open_bundled, None, session, **PRIVATE).then(**find),
         ui.gallery.select(events.choose, None, session, **PRIVATE).then(**find),
         ui.upload.upload(events.upload, ui.upload, session, **PRIVATE).success(**find),
         ui.detector.change(**find),
@@ -137,27 +134,4 @@ def _wire(page: gr.Blocks, events: Events, ui: SimpleNamespace) -> None:
     made = ui.download.click(events.bundle, session, ui.bundle, **ONE_AT_A_TIME)
     made.success(
         None, js="() => { setTimeout(() => document.querySelector('#bundle').click(), 300) }"
-    )
-
-
-def serve(host: str, port: int) -> None:
-    """Serve the app until it is stopped; what visitors made is gone then."""
-    with tempfile.TemporaryDirectory(prefix="d2_saliency_") as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder  # pictures of this run
-        launch(build(Events()), host, port)
-
-
-def launch(page: gr.Blocks, host: str, port: int, **options) -> tuple:
-    """
-    Serve the page; nothing of this machine's disk is readable through it but what it made itself.
-    """
-    return page.queue(max_size=32).launch(
-        server_name=host,
-        server_port=port,
-        max_file_size=MAX_BYTES,
-        share=False,
-        footer_links=[],
-        theme=gr.themes.Soft(**FONTS),
-        css=CSS,
-        **options,
     )

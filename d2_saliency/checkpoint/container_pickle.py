@@ -1,4 +1,4 @@
-"""Bytes, sets, complex numbers and ordered dicts in pickles: what stands for Python's names."""
+"""Stands in for Python's names in pickles: bytes, sets, complex numbers, paths, ordered dicts."""
 
 from collections import Counter, OrderedDict
 from typing import Any, Callable, Dict, Iterable, Tuple
@@ -14,7 +14,7 @@ def _encode(text: str, codec: str = "") -> bytes:
 
 
 def _bytes(content: Any = b"", codec: str = "") -> bytes:
-    """Not of an object that shows its memory, nor of a number, which would be a length."""
+    """Refuse objects that show their memory, and numbers, which would be a length."""
     if type(content) is str:
         return _encode(content, codec)
     if type(content) not in (bytes, bytearray, list):
@@ -57,6 +57,13 @@ def _check_container(items: Any) -> Any:
     return items
 
 
+def _path(*parts: Any) -> str:
+    """A path as text: training leaves some beside the model, and nothing here opens them."""
+    if not all(type(part) is str for part in parts):
+        raise ValueError("a path of what is no text")
+    return "/".join(parts)
+
+
 def _keep(value: OrderedDict, state: Any) -> None:
     """Attributes, which torch uses for the versions of modules: nothing here reads them."""
 
@@ -69,6 +76,11 @@ CONTAINER_NAMES: Dict[Tuple[str, str], Callable] = {
         (builtins, function.__name__[1:]): function
         for builtins in ("builtins", "__builtin__")  # Python 3 and 2
         for function in (_bytes, _bytearray, _complex, _set, _frozenset)
+    },
+    **{
+        (module, f"{kind}Path"): _path
+        for module in ("pathlib", "pathlib._local")  # the second one in Python 3.13
+        for kind in ("", "Pure", "Posix", "PurePosix", "Windows", "PureWindows")
     },
 }
 """(module, name) in a pickle -> what stands for it."""

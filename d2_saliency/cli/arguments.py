@@ -64,6 +64,12 @@ def _add_detector_arguments(group: argparse._ArgumentGroup) -> None:
         "you trust",
     )
     group.add_argument(
+        "--allow-unknown-keys",
+        action="store_true",
+        help="leave out keys of the config's MODEL that neither Detectron2 nor --import knows, "
+        "e.g. of a backbone that is not used; unknown keys of training are left out anyway",
+    )
+    group.add_argument(
         "--trust-weights",
         action="store_true",
         help="allow weights to run code: needed for checkpoints that hold more than tensors, "

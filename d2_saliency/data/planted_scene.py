@@ -1,4 +1,5 @@
-"""Draw one scene whose causes are known: grey bodies whose class is decided by an emblem alone.
+"""
+Draws one scene whose causes are known: grey bodies whose class is decided by an emblem alone.
 
 Everything here is a pure function of a seed. H, W are the image height and width in pixels; boxes
 are XYXY in absolute pixels, a pixel i covering [i, i + 1); images are uint8 BGR (Detectron2's
@@ -23,10 +24,8 @@ SHORTCUT_CLASS = 1  # the class (index into CLASSES) that comes with a mark in t
 FADED_SHARE = (0.9, 0.1)
 
 _EMBLEM_BGR = ((40, 40, 215), (50, 180, 40), (225, 95, 30), (30, 205, 225), (200, 50, 200))
-_MARK_BGR = (
-    (225, 220, 60),
-    (20, 20, 20),
-)  # cyan and black checks: no emblem has that colour or pattern
+# The mark has cyan and black checks. No emblem has that colour or pattern.
+_MARK_BGR = ((225, 220, 60), (20, 20, 20))
 
 
 @dataclass
@@ -68,8 +67,7 @@ def planted_scene(
         RLE).
     """
     root = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
-    # Rebuilt instead of root.spawn(): spawning counts up on the caller's object, a second call
-    # would differ.
+    # root.spawn() would count up on the caller's object, and a second call would differ.
     streams = [np.random.default_rng([*_entropy(root), k]) for k in range(5)]
     layout_rng, pixel_rng, class_rng, look_rng, fade_rng = streams
     height, width, objects = draw_layout(layout_rng)

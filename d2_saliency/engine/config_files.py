@@ -3,25 +3,31 @@ Reads configs, YAML or lazy, from paths or model-zoo names, and says in one line
 used.
 """
 
+import io
 import itertools
 import logging
 import os
 from contextlib import ExitStack
 from pathlib import Path
-from typing import List, Optional, Sequence, Tuple, Type
+from typing import Any, List, Optional, Sequence, Tuple, Type
 
 import yaml
 from detectron2 import model_zoo
 from detectron2.config import CfgNode, LazyConfig
+from detectron2.utils.file_io import PathManager
 from omegaconf import DictConfig, OmegaConf
 
 from ..utils.bundled import bundled
 from ..utils.downloads import DownloadError, Limits, fetched, is_address, resolve_dots
+from ..utils.regular_files import read_regular
 from ..utils.text import one_line
+from ..utils.yaml_limits import YamlLimitError, check_yaml
+from .unknown_keys import leave_out_unknown
 
 logger = logging.getLogger(__name__)
 
-BASE_LIMITS = Limits(max_bytes=10 * 10**6, max_seconds=60)
+MAX_CONFIG = 10**6  # bytes
+BASE_LIMITS = Limits(MAX_CONFIG, max_seconds=60)
 """Of each _BASE_ from a server."""
 
 
@@ -47,12 +53,14 @@ def find_config(name: str) -> Tuple[str, Optional[str]]:
     return path, real.relative_to(zoo).as_posix() if zoo in real.parents else None
 
 
-def merge_yaml(cfg: CfgNode, path: str, trusted: bool) -> None:
+def merge_yaml(cfg: CfgNode, path: str, trusted: bool, allow_unknown: bool = False) -> None:
     """
-    Merge a YAML config into ``cfg``.
+    Merge a YAML config into ``cfg``, without keys that nothing here reads.
 
     Args:
         trusted: allow tags that run code and a _BASE_ on a server, in the file and in each _BASE_.
+        allow_unknown: also leave out unknown keys that may build the model, see
+            :func:`leave_out_unknown`.
 
     Raises:
         ConfigError: neither is allowed but needed, or the config cannot be read or does not fit.
@@ -61,8 +69,14 @@ def merge_yaml(cfg: CfgNode, path: str, trusted: bool) -> None:
         # After any error what was fetched is removed, so that a mended _BASE_ is fetched next time.
         with ExitStack() as downloads:
             reader = _reader(path, trusted, downloads)
+
+            def load(filename: str, allow_unsafe: bool) -> Any:
+                loaded = reader.load_yaml_with_base(filename, allow_unsafe)
+                leave_out_unknown(loaded, cfg, path, allow_unknown)
+                return loaded
+
             # On the instance: merge_from_file calls it, and gives what is read the class of cfg.
-            vars(cfg)["load_yaml_with_base"] = reader.load_yaml_with_base
+            vars(cfg)["load_yaml_with_base"] = load
             downloads.callback(vars(cfg).pop, "load_yaml_with_base")
             cfg.merge_from_file(path, allow_unsafe=trusted)
     except ConfigError:
@@ -73,9 +87,11 @@ def merge_yaml(cfg: CfgNode, path: str, trusted: bool) -> None:
             "you trust it, allow "
             "that with --trust-config."
         ) from e
+    except YamlLimitError as e:
+        raise ConfigError(f"The config '{path}' or its _BASE_ {e}: no config needs that.") from e
     except FileNotFoundError as e:
         raise ConfigError(f"The config '{path}' needs '{e.filename}', which does not exist.") from e
-    except (OSError, RecursionError) as e:
+    except (OSError, RecursionError, MemoryError) as e:  # of Python's parser, for some values
         raise ConfigError(
             f"The config '{path}' or its _BASE_ cannot be read, or leads back to itself: "
             f"{one_line(e)}"
@@ -84,13 +100,15 @@ def merge_yaml(cfg: CfgNode, path: str, trusted: bool) -> None:
         raise ConfigError(f"The config '{path}' is not valid YAML: {one_line(e)}") from e
     except (KeyError, ValueError, AssertionError, AttributeError, TypeError) as e:
         raise ConfigError(
-            f"The config '{path}' does not fit Detectron2 with d2_saliency's keys: {one_line(e)}"
+            f"The config '{path}' does not fit Detectron2 with d2_saliency's keys: "
+            f"{_shortened(one_line(e))}"
         ) from e
 
 
 def _reader(path: str, trusted: bool, downloads: ExitStack) -> Type[CfgNode]:
     """
-    A CfgNode that reads files as Detectron2 does, except for those on servers.
+    A CfgNode that reads files as Detectron2 does, except for those on servers, pipes, devices and
+    those beyond our limits.
 
     Args:
         path: of the config that is to be read, for messages.
@@ -101,7 +119,10 @@ def _reader(path: str, trusted: bool, downloads: ExitStack) -> Type[CfgNode]:
     class Reader(CfgNode):
         @classmethod
         def _open_cfg(cls, filename):  # of the config, and of each _BASE_
-            return super()._open_cfg(local(filename) if is_address(filename) else filename)
+            at = local(filename) if is_address(filename) else PathManager.get_local_path(filename)
+            text = read_regular(at, MAX_CONFIG).decode()
+            check_yaml(text)
+            return io.StringIO(text)
 
     def local(address: str) -> str:
         if not trusted:
@@ -122,6 +143,11 @@ def _reader(path: str, trusted: bool, downloads: ExitStack) -> Type[CfgNode]:
     return Reader
 
 
+def _shortened(message: str) -> str:
+    """The message of a library that quotes a value, however long."""
+    return message if len(message) <= 500 else f"{message[:250]} ... {message[-250:]}"
+
+
 def check_opts(opts: List[str]) -> None:
     """Raise ConfigError if there are options of the command line among the words of --opts."""
     misplaced = [word for word in opts if word.startswith("--")]
@@ -140,10 +166,12 @@ def merge_opts(cfg: CfgNode, opts: List[str]) -> None:
         )
     try:
         cfg.merge_from_list(opts)
+    except (MemoryError, RecursionError) as e:  # of Python's parser
+        raise ConfigError("--opts: a value has too many signs or brackets in each other.") from e
     except (KeyError, ValueError, AssertionError) as e:
         raise ConfigError(
-            f"--opts: {one_line(e)}. Keys are those of Detectron2's config, MODEL.SALIENCY_HEAD.* "
-            "and TEST.SALIENCY.*"
+            f"--opts: {_shortened(one_line(e))}. Keys are those of Detectron2's config, "
+            "MODEL.SALIENCY_HEAD.* and TEST.SALIENCY.*"
         ) from e
 
 

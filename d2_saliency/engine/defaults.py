@@ -70,7 +70,7 @@ def setup_cfg(args: argparse.Namespace) -> Tuple[object, CfgNode, str]:
         names_weights = any(word.startswith("train.init_checkpoint") for word in lazy_opts)
     else:
         opts, cfg, names_weights = args.opts, saliency_cfg, False
-        merge_yaml(cfg, path, trusted)
+        merge_yaml(cfg, path, trusted, args.allow_unknown_keys)
     if saliency_cfg.MODEL.SALIENCY_HEAD.DOWNLOAD != limits and not trusted:
         raise ConfigError(
             f"The config '{path}' sets MODEL.SALIENCY_HEAD.DOWNLOAD, the limits of what it may "

@@ -1,7 +1,6 @@
 """From an image to its explained detections, in the manner of Detectron2's DefaultPredictor."""
 
 import copy
-import logging
 from contextlib import contextmanager
 from functools import partial
 from typing import Dict, Iterator, List, Optional, Sequence, Union
@@ -9,21 +8,19 @@ from typing import Dict, Iterator, List, Optional, Sequence, Union
 import numpy as np
 import torch
 from detectron2.config import CfgNode, get_cfg, instantiate
-from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, Instances
 
 from .. import data  # noqa: F401  # registers the data sets of the bundled detectors
 from ..checkpoint.weights import find_weights, load_weights
 from ..config import add_saliency_config
-from ..evaluation.ground_truth import DatasetError, load_dataset
 from ..modeling import SaliencyMixin, build_explainable, explainable
 from ..modeling.objects import check_boxes, explain_objects
 from ..utils.downloads import Limits
 from ..utils.text import one_line
 from .config_files import ConfigError, mapper_part
-
-logger = logging.getLogger(__name__)
+from .detector_classes import names_for
+from .model_checks import check_class, check_pixels
 
 
 class DefaultExplainer:
@@ -50,7 +47,7 @@ class DefaultExplainer:
 
     Attributes:
         model: the explaining model; set ``model.saliency_head`` for another method.
-        class_names: list[str] or None.
+        class_names: those of the test set; None if it has none, or not as many as the model.
         weights: path or address that they were loaded from, "" if the weights are random.
     """
 
@@ -70,8 +67,9 @@ class DefaultExplainer:
             trust_weights: allow the weights to be a pickle that runs code.
 
         Raises:
-            ConfigError: the config describes no model that can be built.
-            WeightsError: the weights cannot be found or read, or are another model's.
+            ConfigError: the config describes no model that can be built, or one that divides by
+                a PIXEL_STD of 0.
+            WeightsError: the weights cannot be found or read, are another model's, or not finite.
         """
         with _config_errors(config_file):
             parts = _from_yaml(cfg) if isinstance(cfg, CfgNode) else _from_lazy(cfg, saliency_cfg)
@@ -79,11 +77,15 @@ class DefaultExplainer:
         self.model: SaliencyMixin = parts["model"].eval()
         self.augmentation: T.Augmentation = parts["augmentation"]
         self.input_format: str = parts["input_format"]
-        self.class_names: Optional[List[str]] = parts["class_names"]
+        self.class_names: Optional[List[str]] = names_for(self.model, parts["data_set"])
         if self.input_format not in ("RGB", "BGR"):
             raise ValueError(
                 f"INPUT.FORMAT is '{self.input_format}'; 'RGB' and 'BGR' are supported."
             )
+        check_pixels(self.model)
+        if self.model.saliency_head.target_class >= 0:
+            target = self.model.saliency_head.target_class
+            check_class(self.model, target, "MODEL.SALIENCY_HEAD.TARGET_CLASS: ")
         load_weights(self.model, self.weights, trust_weights, Limits.of(parts["download"]))
 
     def __call__(self, original_image: np.ndarray) -> Dict:
@@ -132,12 +134,11 @@ class DefaultExplainer:
         return {"instances": Instances((height, width), **found.get_fields())}
 
     def class_index(self, name: Union[str, int]) -> int:
-        """Index of a class given by its name or index; ValueError for an unknown name."""
-        if isinstance(name, int):
-            return name
+        """Index of a class given by its name or index; ValueError for one that does not exist."""
         if self.class_names and name in self.class_names:
-            return self.class_names.index(name)
-        if name.isdecimal():
+            name = self.class_names.index(name)
+        if isinstance(name, int) or name.isdecimal():
+            check_class(self.model, int(name))
             return int(name)
         known = ", ".join(self.class_names) if self.class_names else "known by their numbers only"
         raise ValueError(f"There is no class '{name}'. The classes are: {known}.")
@@ -207,7 +208,7 @@ def _from_yaml(cfg: CfgNode) -> Dict:
             [cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST
         ),
         "input_format": cfg.INPUT.FORMAT,
-        "class_names": _class_names(cfg.DATASETS.TEST),
+        "data_set": next(iter(cfg.DATASETS.TEST), None),
     }
 
 
@@ -219,7 +220,7 @@ def _from_lazy(cfg, saliency_cfg: Optional[CfgNode]) -> Dict:
     description = copy.copy(cfg.model)
     if "device" in description:  # detrex's, which is "cuda"
         description.device = device
-    mapper = cfg.dataloader.test.mapper
+    mapper, names = cfg.dataloader.test.mapper, cfg.dataloader.test.dataset.names
     return {
         "model": explainable(instantiate(description).to(device), saliency_cfg),
         "weights": saliency_cfg.MODEL.WEIGHTS or cfg.train.init_checkpoint,
@@ -228,18 +229,5 @@ def _from_lazy(cfg, saliency_cfg: Optional[CfgNode]) -> Dict:
             list(instantiate(mapper_part(mapper, ("augmentations", "augmentation"), [])))
         ),
         "input_format": mapper_part(mapper, ("image_format", "img_format"), "BGR"),
-        "class_names": _class_names([cfg.dataloader.test.dataset.names]),
+        "data_set": names if isinstance(names, str) else next(iter(names), None),
     }
-
-
-def _class_names(datasets: Union[tuple, List]) -> Optional[List[str]]:
-    """Names from the first test set's metadata, if it is registered here."""
-    if not datasets or not isinstance(datasets[0], str):
-        return None
-    metadata = MetadataCatalog.get(datasets[0])
-    if "thing_classes" not in metadata.as_dict() and datasets[0] in DatasetCatalog.list():
-        try:
-            load_dataset(datasets[0])  # which is when register_coco_instances learns them
-        except DatasetError as e:
-            logger.warning(f"{one_line(e)} So classes are called by their numbers.")
-    return metadata.get("thing_classes", None)

@@ -1,6 +1,4 @@
-"""
-Cause energy: does a map lie on what decided the output? For scenes whose causes are known.
-"""
+"""Cause energy, for scenes whose causes are known: does a map lie on what decided the output?"""
 
 import math
 from typing import Dict, List, Optional, Sequence
@@ -9,10 +7,10 @@ import numpy as np
 
 from ..data import edge_strips
 from ..structures import OUTPUTS
+from .annotations import decode_mask
 from .build import saliency_metric
 from .explained_image import ExplainedImage
-from .ground_truth import decode_mask
-from .regions import box_mask, energy_share, or_constant, peak_share
+from .regions import box_pixels, energy_share, or_constant, peak_share
 
 # Shape shorthand: H, W the image. Maps are non-negative and aligned with the image.
 
@@ -21,7 +19,7 @@ def class_cause_energy(
     saliency: np.ndarray, box: Sequence[float], emblem: np.ndarray
 ) -> Dict[str, float]:
     """
-    How a class map relates to the emblem that decides the class.
+    Measure how a class map relates to the emblem that decides the class.
 
         times_chance = (E(emblem in box) / E(box)) / (|emblem in box| / |box|)     E: sum of the map
         in_box       = E(box) / E(image)
@@ -36,7 +34,7 @@ def class_cause_energy(
         dict: the three numbers, those of a constant map for a map of zeros; ``times_chance`` is nan
         where the box has no energy or no pixel of the emblem.
     """
-    inside = box_mask(box, saliency.shape)
+    inside = box_pixels(box, saliency.shape)
     on_emblem = inside & emblem
     shown = or_constant(saliency)
     share = _ratio(shown[on_emblem].sum(), shown[inside].sum())
@@ -49,8 +47,8 @@ def class_cause_energy(
 
 def edge_cause_energy(maps: np.ndarray, box: Sequence[float]) -> Dict[str, float]:
     """
-    How far the four coordinate maps lean to their own edge: sum on the own edge's strip over sum on
-    the opposite one.
+    Measure how far the four coordinate maps lean to their own edge: sum on the own edge's strip
+    over sum on the opposite one.
 
     Args:
         maps: (4, H, W), for x_min, y_min, x_max, y_max.

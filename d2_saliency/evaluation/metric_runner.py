@@ -9,6 +9,7 @@ from ..modeling.meta_arch import SaliencyMixin
 from .build import METRICS
 from .explained_image import ExplainedImage, MetricSettings
 from .ground_truth import Truth
+from .summary import finite
 
 
 class MetricRunner:
@@ -27,8 +28,8 @@ class MetricRunner:
         """
         Args:
             model: the :class:`SaliencyMixin` that explains.
-            names: of :data:`METRICS`.
-            settings: of the metrics.
+            names: names in :data:`METRICS`.
+            settings: settings of the metrics.
         """
         self.names = list(names)
         self._model = model
@@ -40,7 +41,7 @@ class MetricRunner:
         """
         Args:
             batched_input: the model's input; "image" may be on any device.
-            instances, truth: see :class:`ExplainedImage`.
+            instances, truth: fields of :class:`ExplainedImage`.
         """
         batched_input = {
             **batched_input,
@@ -55,3 +56,31 @@ class MetricRunner:
         """
         with torch.no_grad():
             return {name: METRICS[name].function(image) for name in self.names}
+
+
+def detection_records(
+    image: ExplainedImage, indices: Sequence[int], values: Dict[str, List[Dict[str, Any]]]
+) -> List[Dict[str, Any]]:
+    """
+    The image's detections as JSON, see :mod:`.summary`.
+
+    Args:
+        indices: of the detections among the model's outputs.
+        values: from :meth:`MetricRunner.measure`.
+    """
+    found = image.instances
+    return [
+        {
+            "index": index,
+            "class_id": int(found.pred_classes[i]),
+            "score": float(found.scores[i]),
+            "box": found.pred_boxes.tensor[i].tolist(),
+            "matched": image.truth[i] is not None,
+            "empty_map": not image.maps[i, 0].any(),
+            "metrics": {
+                name: {key: finite(value) for key, value in of_each[i].items()}
+                for name, of_each in values.items()
+            },
+        }
+        for i, index in enumerate(indices)
+    ]

@@ -1,6 +1,6 @@
 """
-metrics.html: tables, violins and curves of one or several methods, in one file that opens without a
-network.
+Writes metrics.html: tables, violins and curves of one or several methods, in one file that opens
+without a network.
 """
 
 import base64
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Union
 
 import jinja2
-from detectron2.data import MetadataCatalog
 
 from ..results.class_names import class_name
 from ..utils.files import write_text
@@ -23,15 +22,20 @@ MAX_LISTED = 300  # detections whose own values are on the page; records/ has th
 
 
 def write_metrics_page(
-    path: Union[str, Path], dataset: str, records: Records, metrics: List[str]
+    path: Union[str, Path],
+    dataset: str,
+    records: Records,
+    metrics: List[str],
+    class_names: Optional[Sequence[str]] = None,
 ) -> None:
     """
     Args:
-        path: of the page.
+        path: file of the page.
         dataset: its name.
         records: method -> the records of its evaluator; differences are taken from the first
             method.
         metrics: names that all of them were measured with.
+        class_names: None: classes are called by their numbers.
 
     Raises:
         OutputError: the folder cannot be written to.
@@ -45,7 +49,7 @@ def write_metrics_page(
         dataset=dataset,
         reference=next(iter(records)),
         counts={method: counts(images) for method, images in records.items()},
-        parts=list(_parts(records, metrics, MetadataCatalog.get(dataset).get("thing_classes"))),
+        parts=list(_parts(records, metrics, class_names)),
         max_listed=MAX_LISTED,
     )
     write_text(path, page)
@@ -77,9 +81,8 @@ def _parts(
             ],
             "detections": list(_each_detection(detections, metric, classes)),
             "num_detections": len(detections[reference]),
-            "num_values": len(
-                METRICS[metric].values
-            ),  # "win" is of a comparison, not of a detection
+            # A comparison has "win", too; a detection has not.
+            "num_values": len(METRICS[metric].values),
             "pictures": [
                 {"source": _data_uri(svg), "alt": f"{what} of {metric}"} for what, svg in pictures
             ],
@@ -104,7 +107,7 @@ def _each_detection(
 
 def _about(metric: str) -> str:
     """
-    What a metric's docstring says of it, without the parts for programmers and without markup.
+    Shorten a metric's docstring for the page: without the parts for programmers and without markup.
     """
     text = (
         (inspect.getdoc(METRICS[metric].function) or "")

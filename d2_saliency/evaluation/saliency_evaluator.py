@@ -12,18 +12,26 @@ from detectron2.utils import comm
 from torch import nn
 
 from ..keys import KEYS, check_values
-from ..results.record_store import RecordStore, record_name
-from ..utils.files import write_json
+from ..results.record_store import RecordStore
+from ..results.shapes import JUDGED_RECORDS
+from ..utils.files import inside, write_json
+from .annotations import (
+    AnnotationError,
+    annotated_keys,
+    annotations_text,
+    check_objects,
+    objects_of,
+)
 from .build import annotated_metrics, applicable_metrics, check_metrics
+from .dataset_images import DatasetImages, ImageKey
 from .explained_image import MetricSettings
-from .ground_truth import annotated_keys, load_dataset, match_to_truth, objects_of
-from .metric_runner import MetricRunner
+from .ground_truth import match_to_truth
+from .metric_runner import MetricRunner, detection_records
 from .summary import (
     as_json,
     as_results,
     counts,
     counts_in_words,
-    finite,
     summarise,
     summary_table,
 )
@@ -77,7 +85,7 @@ class SaliencyEvaluator(DatasetEvaluator):
             score_thresh: detections with a score above this count (SSGrad-CAM++: 0.6, ODSmoothGrad:
                 0.9).
             iou_thresh: a detection is of an object of its class if their IoU is above this.
-            settings: of the metrics.
+            settings: settings of the metrics.
             method: name of the method in paths; by default that of the model's saliency head.
             run_digest: identifies model, weights, method and config; :meth:`resume` takes records
                 with the same one.
@@ -89,14 +97,14 @@ class SaliencyEvaluator(DatasetEvaluator):
         """
         check_values("TEST.SALIENCY", locals())
         check_metrics(metrics)
-        self._model: Any = getattr(model, "module", model)  # of DistributedDataParallel
+        self._model: Any = getattr(model, "module", model)  # unwraps DistributedDataParallel
         if not hasattr(self._model, "raw_outputs"):
             raise ValueError(
                 f"{type(model).__name__} does not explain its detections: pass explainable(model)."
             )
-        self._dataset = {record["image_id"]: record for record in load_dataset(dataset_name)}
+        self._images = DatasetImages(dataset_name)
         self.dataset_name = dataset_name
-        keys = annotated_keys(self._dataset.values())
+        keys = annotated_keys(self.dataset_dicts)
         metrics = annotated_metrics(metrics, keys, dataset_name)
         self.metrics = applicable_metrics(metrics, self._model)
         self.score_thresh, self.iou_thresh = score_thresh, iou_thresh
@@ -106,7 +114,7 @@ class SaliencyEvaluator(DatasetEvaluator):
         self.output_dir = None if output_dir is None else Path(output_dir)
         self._store: Optional[RecordStore] = None
         if output_dir is not None:
-            self._store = RecordStore(output_dir, self.method, run_digest)
+            self._store = RecordStore(output_dir, self.method, run_digest, JUDGED_RECORDS)
         self.reset()
 
     @classmethod
@@ -127,32 +135,40 @@ class SaliencyEvaluator(DatasetEvaluator):
         }
 
     def reset(self) -> None:
-        self._records: Dict[Any, Dict[str, Any]] = {}  # of this rank, by image
+        self._records: Dict[ImageKey, Dict[str, Any]] = {}  # of this rank
         self.records: List[Dict[str, Any]] = []  # of all ranks, once they are gathered
 
     def process(self, inputs: List[Dict[str, Any]], outputs: List[Dict[str, Any]]) -> None:
         """
         Args:
-            inputs: the model's inputs, with "image_id" as in the data set.
+            inputs: the model's inputs, with "image_id" as in the data set; also with "file_name" if
+                identifiers repeat there.
             outputs: what the model returned: "instances" in coordinates of the original image, with
                 ``pred_saliency``.
         """
         for batched_input, output in zip(inputs, outputs):
-            record = self._dataset[batched_input["image_id"]]
-            detections = self._measure(batched_input, output["instances"], record)
-            self._keep(record, {"detections": detections})
+            key = self._images.key(batched_input)
+            record = self._images.records[key]
+            try:
+                check_objects(record)
+                found = self._measure(batched_input, output["instances"], record)
+                self._keep(key, {"detections": found})
+            except AnnotationError as e:
+                logger.error(f"Image {record['image_id']} ('{record.get('file_name')}'): {e}.")
+                self._keep(key, {"error": f"{e}."})
 
-    def add_error(self, image_id: Any, message: str) -> None:
+    def add_error(self, dataset_dict: Dict[str, Any], message: str) -> None:
         """Count an image as failed. It is tried again when the run is resumed."""
-        self._keep(self._dataset[image_id], {"error": message})
+        self._keep(self._images.key(dataset_dict), {"error": message})
 
-    def _keep(self, dataset_dict: Dict[str, Any], result: Dict[str, Any]) -> None:
-        about = {key: dataset_dict.get(key) for key in ("image_id", "file_name")}
+    def _keep(self, key: ImageKey, result: Dict[str, Any]) -> None:
+        dataset_dict = self._images.records[key]
+        about = {name: dataset_dict.get(name) for name in ("image_id", "file_name")}
         record = {**about, "num_objects": len(objects_of(dataset_dict)), **result}
-        self._records[dataset_dict["image_id"]] = record
+        self._records[key] = record
         if self._store:
             digest = "" if "error" in record else _input_digest(self._store, dataset_dict)
-            self._store.write(record_name(dataset_dict["image_id"]), record, digest)
+            self._store.write(self._images.record_name(key), record, digest)
 
     def _measure(
         self, batched_input: Dict[str, Any], instances: Instances, record: Dict[str, Any]
@@ -169,26 +185,12 @@ class SaliencyEvaluator(DatasetEvaluator):
             return []
         truth = match_to_truth(instances, objects_of(record), self.iou_thresh)
         image = self._runner.image(batched_input, instances, truth)
-        values = self._runner.measure(image)
-        return [
-            {
-                "index": index,
-                "class_id": int(instances.pred_classes[i]),
-                "score": float(instances.scores[i]),
-                "box": instances.pred_boxes.tensor[i].tolist(),
-                "matched": truth[i] is not None,
-                "empty_map": not image.maps[i, 0].any(),
-                "metrics": {
-                    name: {k: finite(v) for k, v in values[name][i].items()}
-                    for name in self.metrics
-                },
-            }
-            for i, index in enumerate(chosen.nonzero()[:, 0].tolist())
-        ]
+        indices = chosen.nonzero()[:, 0].tolist()
+        return detection_records(image, indices, self._runner.measure(image))
 
     @property
     def dataset_dicts(self) -> List[Dict[str, Any]]:
-        return list(self._dataset.values())
+        return list(self._images.records.values())
 
     def resume(self, dataset_dicts: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
         """
@@ -202,18 +204,18 @@ class SaliencyEvaluator(DatasetEvaluator):
             return list(dataset_dicts)
         found = {}
         for dataset_dict in dataset_dicts:
-            image_id, digest = dataset_dict["image_id"], _input_digest(self._store, dataset_dict)
-            record = self._store.finished(record_name(image_id), digest)
+            key, digest = self._images.key(dataset_dict), _input_digest(self._store, dataset_dict)
+            record = self._store.finished(self._images.record_name(key), digest)
             if record is not None:
-                found[image_id] = record
-        owner: Dict[Any, int] = {}
-        for rank, image_ids in enumerate(comm.all_gather(list(found))):
-            for image_id in image_ids:
-                owner.setdefault(image_id, rank)
+                found[key] = record
+        owner: Dict[ImageKey, int] = {}
+        for rank, keys in enumerate(comm.all_gather(list(found))):
+            for key in keys:
+                owner.setdefault(key, rank)
         self._records.update(
-            {i: record for i, record in found.items() if owner[i] == comm.get_rank()}
+            {key: record for key, record in found.items() if owner[key] == comm.get_rank()}
         )
-        return [d for d in dataset_dicts if d["image_id"] not in owner]
+        return [d for d in dataset_dicts if self._images.key(d) not in owner]
 
     def evaluate(self) -> Dict[str, Dict[str, float]]:
         """
@@ -221,14 +223,14 @@ class SaliencyEvaluator(DatasetEvaluator):
         the metrics.
 
         Returns:
-            dict: see :func:`as_results`; empty on other ranks.
+            dict: from :func:`as_results`; empty on other ranks.
         """
         comm.synchronize()
         gathered = comm.gather(self._records)
         if not comm.is_main_process():
             return {}
-        merged = {image_id: record for part in gathered for image_id, record in part.items()}
-        self.records = [merged[image_id] for image_id in self._dataset if image_id in merged]
+        merged = {key: record for part in gathered for key, record in part.items()}
+        self.records = self._images.in_order(merged)
         summary = summarise(self.records, self.metrics)
         if self.output_dir:
             content = {
@@ -236,13 +238,12 @@ class SaliencyEvaluator(DatasetEvaluator):
                 "counts": counts(self.records),
                 "metrics": as_json(summary),
             }
-            write_json(self.output_dir / self.method / "metrics.json", content)
+            write_json(inside(self.output_dir, self.method, "metrics.json"), content)
         what = f"Saliency on {self.dataset_name}, {counts_in_words(self.records)}"
         logger.info(f"{what}:\n{summary_table(summary)}")
         return OrderedDict(as_results(self.records, summary))
 
 
 def _input_digest(store: RecordStore, dataset_dict: Dict[str, Any]) -> str:
-    """Of an image and its annotations."""
-    annotations = repr(dataset_dict.get("annotations"))
-    return store.input_digest(dataset_dict.get("file_name", ""), annotations)
+    """Compute the digest of an image and its annotations."""
+    return store.input_digest(dataset_dict.get("file_name", ""), annotations_text(dataset_dict))

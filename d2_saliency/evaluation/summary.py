@@ -1,9 +1,10 @@
-"""From the records of images to the metrics of a data set."""
+"""Summarises the records of images as metrics of a data set."""
 
 import math
 from typing import Any, Dict, Iterable, List
 
 from .build import METRICS
+from .dataset_images import image_key
 from .statistics import Estimate, mean_with_interval
 
 Metrics = Dict[str, Dict[str, Estimate]]
@@ -14,8 +15,12 @@ Metrics = Dict[str, Dict[str, Estimate]]
 
 
 def detections_of(records: Iterable[Dict[str, Any]]) -> List[Dict[str, Any]]:
-    """All detections, each with the "image_id" of its record."""
-    return [{**d, "image_id": r["image_id"]} for r in records for d in r.get("detections", [])]
+    """All detections, each with the "image_id" of its record and "image", its :data:`ImageKey`."""
+    return [
+        {**d, "image_id": r["image_id"], "image": image_key(r)}
+        for r in records
+        for d in r.get("detections", [])
+    ]
 
 
 def values_of(detections: Iterable[Dict[str, Any]], metric: str, name: str) -> List[float]:
@@ -29,7 +34,7 @@ def summarise(records: List[Dict[str, Any]], metrics: Iterable[str]) -> Metrics:
     Mean over detections, interval from resampled images, and count of each value of each metric.
     """
     detections = detections_of(records)
-    images = [d["image_id"] for d in detections]
+    images = [d["image"] for d in detections]
     return {
         metric: {
             name: mean_with_interval(values_of(detections, metric, name), images)
@@ -41,8 +46,8 @@ def summarise(records: List[Dict[str, Any]], metrics: Iterable[str]) -> Metrics:
 
 def counts(records: List[Dict[str, Any]]) -> Dict[str, float]:
     """
-    What the metrics are of: images, those that failed, detections, and detections that match an
-    object.
+    Count what the metrics are of: images, those that failed, detections, and detections that match
+    an object.
     """
     detections = detections_of(records)
     return {
@@ -78,7 +83,7 @@ def as_results(records: List[Dict[str, Any]], summary: Metrics) -> Dict[str, Dic
 
 
 def as_json(summary: Metrics) -> Dict[str, Dict[str, Dict[str, Any]]]:
-    """For metrics.json; what is not a number is null."""
+    """Prepare values for metrics.json: a value that is not a number becomes null."""
     return {
         metric: {
             name: {key: finite(value) for key, value in estimate._asdict().items()}

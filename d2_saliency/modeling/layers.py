@@ -1,4 +1,4 @@
-"""Feature maps of any module of a model, by the module's name."""
+"""Records the feature map of any module of a model, by the module's name."""
 
 from contextlib import contextmanager
 from typing import Iterator, List
@@ -32,8 +32,7 @@ def recorded_output(model: nn.Module, layer: str) -> Iterator[List[Tensor]]:
 
     def record(module, inputs, output):
         outputs.append(output)
-        # What follows may work in place: it gets a copy, so that the recorded values stay what they
-        # were.
+        # The next layer may work in place. It gets a copy, so that the recorded values stay.
         return output.clone() if isinstance(output, Tensor) else None
 
     handle = modules[layer].register_forward_hook(record)

@@ -1,6 +1,4 @@
-"""
-Finding detections again: which detection of a noisy image is which detection of the clean one.
-"""
+"""Finds detections again: it matches those of a noisy image with those of the clean one."""
 
 from typing import Tuple
 
@@ -22,7 +20,7 @@ def match_instances(
     Args:
         reference: N detections with ``pred_boxes`` and ``pred_classes``.
         candidates: M detections with the same fields, boxes in the same coordinates.
-        iou_thresh: in [0, 1].
+        iou_thresh: smallest IoU of a match, in [0, 1].
 
     Returns:
         tuple[Tensor, Tensor]: indices into ``reference`` (increasing) and into ``candidates``, both

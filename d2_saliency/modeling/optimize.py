@@ -1,4 +1,4 @@
-"""Less work for the same function."""
+"""Computes the same function with less work."""
 
 from contextlib import contextmanager
 from typing import ContextManager, Iterator

@@ -1,12 +1,15 @@
 """Which image files to read, and under which names to write what comes of them."""
 
 import glob
+import itertools
 import os
 import re
 import unicodedata
+from collections import Counter
 from pathlib import Path
-from typing import Dict, List, Sequence, Union
+from typing import Dict, Iterator, List, Sequence, Set, Union
 
+from .digest import digest
 from .image_io import ImageError, read_image
 
 IMAGE_SUFFIXES = frozenset(
@@ -26,7 +29,7 @@ MAX_NAME_LENGTH = 80  # file systems allow 255 bytes; suffixes and temporary nam
 
 def list_images(inputs: Sequence[str]) -> List[Path]:
     """
-    Files to read, in the order of the inputs, each once.
+    Files to read, in the order of the inputs, each once, whatever links lead to it.
 
     - A file is kept whatever its suffix, and also if it does not exist: reading it says so, and the
       others are read all the same.
@@ -34,7 +37,7 @@ def list_images(inputs: Sequence[str]) -> List[Path]:
       are none), sorted by name. Folders inside it are not entered: ask for them with a pattern,
       ``"folder/**/*.jpg"``.
     - A pattern (``*``, ``?``, ``[...]``, ``**``) that is not itself a file stands for the images it
-      matches, sorted.
+      matches, sorted. ``**`` enters no hidden folders and no links to folders.
 
     Raises:
         ImageError: none of the files exists, or a folder or pattern is without an image.
@@ -44,7 +47,7 @@ def list_images(inputs: Sequence[str]) -> List[Path]:
     files: Dict[str, Path] = {}
     for text in inputs:
         for path in _expand(str(text)):
-            files.setdefault(os.path.abspath(path), path)
+            files.setdefault(os.path.realpath(path), path)
     if not any(map(os.path.exists, files)):
         first = repr(str(next(iter(files.values()))))
         if len(files) == 1:
@@ -79,18 +82,26 @@ def output_names(paths: Sequence[Union[str, Path]]) -> List[str]:
         "-", "_").
 
     Names differ from one another (on file systems that ignore case, too) and from
-    ``RESERVED_NAMES``: the second ``x`` is ``x_2``. The same paths in the same order give the same
-    names, which is what resuming a run needs.
+    ``RESERVED_NAMES``. Where stems do not, or have nothing in ASCII, a digest of the absolute path
+    follows: "x_1a2b3c4d5e6f". So a name depends on no order, and a new file renames none but the
+    one that had its stem alone. The same paths give the same names, which is what resuming a run
+    needs.
     """
-    names, taken = [], set(RESERVED_NAMES)
-    for path in paths:
-        stem = safe_name(Path(path).stem) or "image"
-        name, copy = stem, 1
-        while name.lower() in taken:
-            copy += 1
-            name = f"{stem}_{copy}"
-        taken.add(name.lower())
-        names.append(name)
+    stems = [safe_name(Path(path).stem) for path in paths]
+    counts = Counter(stem.lower() for stem in stems)
+    names = [
+        stem
+        if stem and counts[stem.lower()] == 1 and stem.lower() not in RESERVED_NAMES
+        else f"{stem or 'image'}_{digest(os.path.abspath(path))[:12]}"
+        for stem, path in zip(stems, paths)
+    ]
+    taken: Set[str] = set()
+    copies: Counter = Counter()
+    for i, name in enumerate(names):  # a path that is there twice; a stem that looks like a digest
+        while names[i].lower() in taken:
+            copies[name] += 1
+            names[i] = f"{name}_{copies[name] + 1}"
+        taken.add(names[i].lower())
     return names
 
 
@@ -113,12 +124,27 @@ def _expand(text: str) -> List[Path]:
         return found
     if os.path.exists(path) or not glob.has_magic(text):  # "photo[1].jpg" may be a file
         return [path]
-    found = [
-        p for p in map(Path, sorted(glob.glob(str(path), recursive=True))) if _looks_like_image(p)
-    ]
+    found = [p for p in map(Path, sorted(set(_matches(str(path))))) if _looks_like_image(p)]
     if not found:
         raise ImageError(f"No image matches {text!r}: check the pattern.")
     return found
+
+
+def _matches(pattern: str) -> Iterator[str]:
+    """
+    Files and folders as ``glob.glob(pattern, recursive=True)`` finds them, but ``**`` stands for
+    folders without links to such, which may lead in circles.
+    """
+    parts = Path(pattern).parts
+    if "**" not in parts:
+        yield from glob.iglob(pattern)
+        return
+    at = parts.index("**")
+    after = list(itertools.dropwhile("**".__eq__, parts[at:])) or ["*"]
+    for base in glob.iglob(os.path.join(*parts[:at])) if at else [os.curdir]:
+        for folder, subfolders, _ in os.walk(base):
+            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+            yield from _matches(os.path.join(glob.escape(str(Path(folder))), *after))
 
 
 def _list_folder(path: Path) -> List[Path]:

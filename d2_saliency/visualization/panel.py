@@ -1,5 +1,5 @@
 """
-The row "image | class | x_min | y_min | x_max | y_max" of a detection, as in Figure 2 of
+Draws a detection as the row "image | class | x_min | y_min | x_max | y_max", as in Figure 2 of
 ODSmoothGrad.
 """
 
@@ -37,8 +37,8 @@ GAP, LINE = 8, 22  # pixels between cells, and of a line of text
 INK, WARNING = "#222222", "#b33c00"
 FONT = str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
 LEGEND = (
-    "Colour and opacity: share of each map's own maximum, after a Gaussian blur "
-    f"(σ = {BLUR:.1%} of the diagonal)"
+    f"Colour and opacity: share of each map's own maximum, after a Gaussian blur (σ = {BLUR:.1%} "
+    "of the diagonal)"
 )
 
 
@@ -104,7 +104,7 @@ def draw_maps(maps: SaliencyMaps) -> np.ndarray:
     Draw the maps of one detection side by side, without a picture and a box.
 
     Args:
-        maps: of one detection, explained
+        maps: maps of one explained detection
 
     Returns:
         ndarray: uint8, (height, width, 3), RGB.
@@ -145,9 +145,8 @@ def save_panels(
         panel = Image.fromarray(draw_panel(image_bgr, instances, i, class_names))
         name = safe_name(class_name(int(instances.pred_classes[i]), class_names))
         with atomic_path(Path(folder) / f"{i}_{name}.png") as temporary:
-            panel.save(
-                temporary, compress_level=1
-            )  # 6, the default, takes three times as long for a sixth less
+            # The default of 6 takes three times as long for a sixth less.
+            panel.save(temporary, compress_level=1)
 
 
 def _shown_size(height: int, width: int) -> Tuple[int, int]:
@@ -180,8 +179,8 @@ def _cell(
     shown = Image.fromarray(np.ascontiguousarray(picture))
     draw = ImageDraw.Draw(shown)
     if box is not None:
-        # Inside the picture, also where the box ends at its border; dark under light is seen on any
-        # photo.
+        # The line stays inside of the picture where the box ends at its border. A light line on a
+        # dark one is seen on any photo.
         x0, y0, x1, y1 = np.clip(box, 0, [width - 1, height - 1] * 2).tolist()
         draw.rectangle([x0, y0, x1, y1], outline="black", width=2)
         draw.rectangle([x0, y0, x1, y1], outline="white", width=1)

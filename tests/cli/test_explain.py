@@ -3,6 +3,8 @@ d2-saliency explain as a person uses it: whole commands, run from another folder
 repository.
 """
 
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -289,6 +291,19 @@ class TestFailures:
                 ["--opts", "MODEL.META_ARCHITECTURE", "Nope"],
                 "KeyError: \"No object named 'Nope' found",
             ),
+            (
+                ["--opts", "MODEL.PIXEL_STD", "[1.0, 0.0, 1.0]"],
+                "MODEL.PIXEL_STD is [1.0, 0.0, 1.0]; it is a finite number for each channel, above",
+            ),
+            (["--opts", "MODEL.PIXEL_MEAN", "[1e999, 0.0, 0.0]"], "MODEL.PIXEL_MEAN is [inf, 0.0"),
+            (
+                ["--opts", "MODEL.SALIENCY_HEAD.TARGET_CLASS", "80"],
+                "MODEL.SALIENCY_HEAD.TARGET_CLASS: There is no class 80: the model has the classes",
+            ),
+            (
+                ["--target-box", "1,1,9,9", "--target-class", "80"],
+                "There is no class 80: the model has the classes 0 to ",
+            ),
             (["--opts", "MODEL.DEVICE", "gpu"], "No model can be built from the config"),
             (
                 ["--config-file", "nope.yaml"],
@@ -317,6 +332,20 @@ class TestFailures:
     def test_numbers_out_of_range(self, tool, args):
         run = tool("--input", SCENE, "--output", "out", *args)
         assert run.status == 2 and f"argument {args[0]}: invalid" in run.err
+
+
+class TestProcesses:
+    def test_one_of_several_is_refused(self, tool, monkeypatch):
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        run = tool("--input", SCENE, "--output", "out", *FAST)
+        assert run.status == 2 and "Images are explained by one process: leave out" in run.err
+        assert not run.folder.exists()
+
+    @pytest.mark.parametrize("option", ["--num-gpus", "--num-machines"])
+    def test_gpus_and_machines_of_the_tool(self, option):
+        tool = [sys.executable, str(ROOT / "tools/explain_net.py"), "--input", str(SCENE)]
+        run = subprocess.run([*tool, option, "99"], capture_output=True, text=True)
+        assert run.returncode == 2 and "Images are explained by one process" in run.stderr
 
 
 class TestResume:

@@ -88,6 +88,7 @@ def without(part, index, key):
         ({**content(), "categories": []}, "it has no list 'categories'."),
         ({**content(), "annotations": {}}, "it has no list 'annotations'."),
         ({**content(), "images": [3]}, "images[0] has no 'id'."),
+        ({**content(), "images": content()["images"] * 2}, "has 2 images with the id"),
         (without("images", 1, "height"), "images[1] has no 'height'."),
         (without("categories", 0, "name"), "categories[0] has no 'name'."),
         (without("annotations", 0, "bbox"), "annotations[0] has no 'bbox'."),

@@ -8,13 +8,8 @@ from detectron2.data.datasets import register_coco_instances
 from detectron2.structures import Boxes, BoxMode, Instances
 from pycocotools import mask as coco_mask
 
-from d2_saliency.evaluation.ground_truth import (
-    DatasetError,
-    decode_mask,
-    load_dataset,
-    match_to_truth,
-    objects_of,
-)
+from d2_saliency.evaluation.annotations import decode_mask, objects_of
+from d2_saliency.evaluation.ground_truth import DatasetError, load_dataset, match_to_truth
 
 
 def annotation(box, category=0, mode=BoxMode.XYXY_ABS, **more):

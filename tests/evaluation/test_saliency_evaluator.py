@@ -228,7 +228,7 @@ class TestResume:
         evaluator = SaliencyEvaluator(
             NAME, model, ["pointing_game"], tmp_path / "out", run_digest="b"
         )
-        evaluator.add_error(3, "Out of memory")
+        evaluator.add_error(scenes[3], "Out of memory")
         assert self.run(model, loader, tmp_path, "b")[0] == [3]
 
     def test_another_method_and_folders_of_before(self, model, loader, tmp_path):
@@ -246,8 +246,8 @@ class TestResume:
         assert old.is_file()
 
 
-def test_failed_images_are_counted(model, loader):
+def test_failed_images_are_counted(model, scenes):
     evaluator = SaliencyEvaluator(NAME, model, ["pointing_game"])
-    evaluator.add_error(1, "damaged")
+    evaluator.add_error(scenes[1], "damaged")
     results = evaluator.evaluate()
     assert results["saliency"]["failed"] == results["saliency"]["images"] == 1

@@ -18,9 +18,9 @@ from d2_saliency.modeling.saliency_heads import (
     DRISE,
     IntegratedGradients,
     SmoothGradCAMPlusPlus,
-    d_rise,
     integrated_gradients,
 )
+from d2_saliency.modeling.saliency_heads.d_rise import head as d_rise
 from d2_saliency.testing import ToyDetector
 from tests.modeling.places import know_places
 

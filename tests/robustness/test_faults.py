@@ -22,10 +22,12 @@ from d2_saliency.engine import run as run_module
 from d2_saliency.engine.methods import Method
 from d2_saliency.engine.run import explain_images
 from d2_saliency.results import record_store
+from d2_saliency.results.maps_file import load_maps, save_maps
 from d2_saliency.results.run_info import run_info
 from d2_saliency.results.writer import ResultsWriter
 from d2_saliency.testing import ToyDetector
 from d2_saliency.utils.files import OutputError
+from d2_saliency.visualization import write_report
 from tests.robustness.conftest import check_json_and_maps, contents, in_child
 
 RUN = run_info("explain", "A: 1", "ODSmoothGrad", 0, num_samples=20)
@@ -153,6 +155,91 @@ class TestKill:
                 folder_run.explain(output)
         assert folder_run.done(output) == [str(number) for number in range(11, 10 + NUM_IMAGES)]
         assert folder_run.explain(output) == 0 and contents(output) == first
+
+
+class TestDamage:
+    @pytest.mark.parametrize(
+        "file", ["maps/ODSmoothGrad/10.npz", "report/pictures/10.jpg", "10/ODSmoothGrad/*.png"]
+    )
+    def test_is_repaired_by_the_same_command(self, folder_run, undisturbed, tmp_path, file):
+        output = tmp_path / "undisturbed"
+        (path,) = output.glob(file)
+        path.write_bytes(path.read_bytes()[:50])
+        before = len(folder_run.computed())
+        assert folder_run.explain(output) == 0
+        assert folder_run.computed()[before:] == ["10"] and contents(output) == undisturbed
+
+
+class TestTwoRuns:
+    def test_with_other_settings_at_once(self, folder_run, undisturbed, tmp_path, monkeypatch):
+        """Refused, in place of maps of the one under the record of the other."""
+        output, refused = tmp_path / "out", []
+
+        def run_another(index):
+            with monkeypatch.context() as patch:
+                patch.setitem(RUN, "digest", "another run")
+                pid = in_child(lambda: folder_run.explain(output))
+                refused.append(os.WEXITSTATUS(os.waitpid(pid, 0)[1]))
+
+        assert folder_run.explain(output, before=run_another) == 0
+        assert refused == [1] * NUM_IMAGES and contents(output) == undisturbed
+
+    def test_maps_of_another_run_are_not_shown(self, folder_run, tmp_path):
+        output = tmp_path / "out"
+        folder_run.explain(output)
+        path = output / "maps/ODSmoothGrad/10.npz"
+        save_maps(path, load_maps(path), "another run")
+        write_report(output)
+        script = (output / "report/data/10.js").read_text()
+        assert "cannot be shown (MapsError): explain this image again" in script
+
+
+class TestLinks:
+    @pytest.mark.parametrize(
+        "link", ["10", "10/ODSmoothGrad", "maps", "records/ODSmoothGrad", "report", "report/data"]
+    )
+    def test_nothing_is_written_or_removed_behind_a_link(self, folder_run, tmp_path, link):
+        output, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+        for name in ("0_x.png", "ODSmoothGrad/0_x.png", ".x.999999999.tmp.png"):
+            (elsewhere / name).parent.mkdir(parents=True, exist_ok=True)
+            (elsewhere / name).write_text("mine")
+        before = contents(elsewhere)
+        (output / link).parent.mkdir(parents=True)
+        (output / link).symlink_to(elsewhere)
+        with pytest.raises(OutputError, match=f"'.*out/{link}' is a link, which leads out of"):
+            folder_run.explain(output)
+        assert contents(elsewhere) == before and (elsewhere / ".x.999999999.tmp.png").exists()
+
+    def test_links_in_place_of_files_are_replaced(self, folder_run, undisturbed, tmp_path):
+        output, mine = tmp_path / "out", tmp_path / "mine"
+        folder_run.explain(output)
+        mine.write_text("mine")
+        for path in [path for path in output.rglob("*") if path.is_file()]:
+            path.unlink()
+            path.symlink_to(mine)
+        assert folder_run.explain(output) == 0
+        assert mine.read_text() == "mine" and contents(output) == undisturbed
+
+    def test_the_output_folder_may_be_a_link(self, folder_run, undisturbed, tmp_path):
+        (tmp_path / "scratch").mkdir()
+        (tmp_path / "out").symlink_to(tmp_path / "scratch")
+        assert folder_run.explain(tmp_path / "out") == 0
+        assert contents(tmp_path / "scratch") == undisturbed
+
+
+def test_what_a_killed_run_was_writing_is_removed(folder_run, undisturbed, tmp_path):
+    output = tmp_path / "out"
+    names = [".results.{}.tmp.json", "maps/ODSmoothGrad/.10.{}.tmp.npz", "10/x/.0_a.{}.tmp.png"]
+    others = [".hidden.png", "notes.1.tmp.txt", ".x.tmp", f".x.{os.getppid()}.tmp.png"]
+    pid = in_child(lambda: None)
+    os.waitpid(pid, 0)
+    for name in (*(name.format(pid) for name in names), *others):
+        (output / name).parent.mkdir(parents=True, exist_ok=True)
+        (output / name).touch()
+    assert folder_run.explain(output) == 0
+    left = {path.name for path in output.rglob("*") if path.is_file() and "tmp" in path.name}
+    assert left == {"notes.1.tmp.txt", ".x.tmp", f".x.{os.getppid()}.tmp.png"}
+    assert (output / ".hidden.png").exists()
 
 
 class TestDisk:

@@ -1,6 +1,6 @@
 """
-Backward passes for the five outputs of detections: from the outputs themselves, or from gradients
-on features.
+Backward passes for the five outputs of detections. They start at the outputs themselves, or at
+gradients on features.
 """
 
 from itertools import zip_longest
@@ -27,7 +27,7 @@ def whole_level_windows(
     targets: Tensor, slopes: Tensor, b: int, leaves: Dict[str, Tensor]
 ) -> Iterator[List[FeatureWindow]]:
     """
-    For each row of :func:`differentiable_targets` the levels it depends on, whole, with its
+    Find the levels that each row of :func:`differentiable_targets` depends on, whole, with its
     gradients to image ``b``.
     """
     for outputs, slope in zip(targets, slopes[..., None, None, None]):
@@ -37,9 +37,8 @@ def whole_level_windows(
             for name, per_output in zip(leaves, gradients)
         )
         windows = [FeatureWindow(name, 0, 0, g * slope) for name, g in levels]
-        yield [w for w in windows if w.gradient.any()] or windows[
-            :1
-        ]  # a detection always has a window
+        # A detection always has a window.
+        yield [w for w in windows if w.gradient.any()] or windows[:1]
 
 
 def backward_from_outputs(
@@ -62,8 +61,8 @@ def backward_from_outputs(
     if any(len(t) and not t.requires_grad for t in targets):
         raise RuntimeError(
             "The detections of this model carry no gradient (its forward detaches them or runs "
-            "under no_grad), so "
-            f"gradient methods cannot explain it; use {' or '.join(black_box_methods())}."
+            "under no_grad), so gradient methods cannot explain it; use "
+            f"{' or '.join(black_box_methods())}."
         )
     for i in range(max(map(len, targets), default=0)):
         members = [b for b, t in enumerate(targets) if i < len(t)]
@@ -83,7 +82,7 @@ def backward_from_features(
     from.
 
     Args:
-        per_image: see :meth:`SaliencyMixin.feature_gradients`.
+        per_image: from :meth:`SaliencyMixin.feature_gradients`.
         all_features: the levels (B, C, H, W), whose graph leads to the inputs.
         inputs: what to differentiate with respect to.
     """
@@ -135,6 +134,6 @@ def _grad(outputs, inputs, grad_outputs=None) -> Tuple[Tensor, ...]:
             raise
         raise RuntimeError(
             f"The model has no gradient on this device ({e}): use "
-            f"{' or '.join(black_box_methods())}. Where it is the "
-            "backbone that has none, ODAM and the other CAM methods (LAYER auto) work, too."
+            f"{' or '.join(black_box_methods())}. Where it is the backbone that has none, ODAM and "
+            "the other CAM methods (LAYER auto) work, too."
         ) from e

@@ -1,5 +1,5 @@
 """
-The part that all explainable architectures share: a forward that explains, and gradients.
+The part that all explainable architectures share: their forward, which explains, and gradients.
 """
 
 from dataclasses import replace
@@ -24,7 +24,7 @@ from .backward import backward_from_features, backward_from_outputs, whole_level
 
 class SaliencyMixin(Detector):
     """
-    Makes a detector explain what it detects; comes before the stock architecture in the list of
+    Makes a detector explain what it detects. It comes before the stock architecture in the list of
     base classes.
 
     In training mode, and without a saliency head, ``forward`` is the stock one. In eval mode it
@@ -115,8 +115,7 @@ class SaliencyMixin(Detector):
         Stock ``ImageList.from_tensors`` copies images of a batch into views of one tensor, which
         autograd refuses.
         """
-        # In half precision, stock pixel normalisation returns single precision, which the weights
-        # refuse.
+        # Stock pixel normalisation returns single precision. Weights in half precision refuse it.
         batched_inputs = [
             {**x, "image": x["image"].to(self.pixel_mean.dtype)} for x in batched_inputs
         ]

@@ -49,11 +49,11 @@ class SaliencyHead(nn.Module):
     ):
         """
         Args:
-            class_target: what the class map explains, see :func:`instance_targets`.
+            class_target: target of the class map, one of :func:`instance_targets`.
             target_class: index of the class to explain; -1: the predicted one of each detection.
             score_thresh: detections with a score above this are explained.
             max_instances: at most this many of them, best scores first; 0: all.
-            seed: of everything random in the method.
+            seed: decides everything random in the method.
             mask_output: also explain the mask of each detection of a Mask R-CNN: the field
                 ``pred_mask_saliency``, with a map of the mean mask logit inside of the predicted
                 mask. Doubles the work.
@@ -114,7 +114,8 @@ class SaliencyHead(nn.Module):
 
     def runner(self, detector: Detector, batched_input: Dict) -> Detector:
         """
-        What runs passes over an image: the same function as the detector, perhaps in less time.
+        Return the model that runs passes over an image: the same function as the detector, perhaps
+        in less time.
         """
         return folded(detector, batched_input) if self.fold_norms else detector
 
@@ -133,7 +134,7 @@ class SaliencyHead(nn.Module):
         if self.target_class >= 0 and not instances.has("target_classes"):
             instances.target_classes = torch.full_like(instances.pred_classes, self.target_class)
         fields: Fields = {}
-        if self.mask_output:  # first: what has no mask is refused before the work
+        if self.mask_output:  # comes first: a model without masks is refused before the work
             fields["pred_mask_saliency"] = self._mask_maps(detector, batched_input, clean)
         fields.update(self.explain(detector, batched_input, clean))
         for maps in (value for value in fields.values() if isinstance(value, SaliencyMaps)):
