@@ -18,7 +18,7 @@ from ..modeling.objects import check_boxes, explain_objects
 from ..utils.downloads import Limits
 from ..utils.text import one_line
 from .config_files import ConfigError
-from .detector_classes import names_for
+from .detector_classes import names_for, num_classes
 
 
 class DefaultExplainer:
@@ -136,6 +136,34 @@ class DefaultExplainer:
             return int(name)
         known = ", ".join(self.class_names) if self.class_names else "known by their numbers only"
         raise ValueError(f"There is no class '{name}'. The classes are: {known}.")
+
+    def choose_classes(self, saliency_cfg: CfgNode, names: Sequence[str]) -> CfgNode:
+        """
+        Explain detections of these classes only, with the model's method and those of the config.
+
+        Args:
+            names: names or numbers of classes; empty: as ``saliency_cfg`` says.
+
+        Returns:
+            CfgNode: with their numbers as CLASSES.
+
+        Raises:
+            ValueError: the model has no such class.
+        """
+        chosen = sorted({self.class_index(name) for name in names})
+        if not chosen:
+            return saliency_cfg
+        number = num_classes(self.model)
+        if number is not None and chosen[-1] >= number:
+            raise ValueError(
+                f"There is no class {chosen[-1]}: the model has the classes 0 to {number - 1}."
+            )
+        saliency_cfg = saliency_cfg.clone()
+        saliency_cfg.defrost()
+        saliency_cfg.MODEL.SALIENCY_HEAD.CLASSES = chosen
+        saliency_cfg.freeze()
+        self.model.saliency_head.classes = chosen
+        return saliency_cfg
 
     def preprocess(self, original_image: np.ndarray) -> Dict:
         """The input dict of the model for an image (H, W, 3), uint8, BGR."""
