@@ -14,6 +14,7 @@ from .. import data  # noqa: F401  # registers the data sets of the bundled dete
 from ..checkpoint.weights import find_weights, load_weights
 from ..config import add_saliency_config
 from ..modeling import SaliencyMixin, build_explainable, explainable
+from ..modeling.meta_arch.base import head_of
 from ..modeling.objects import check_boxes, explain_objects
 from ..utils.downloads import Limits
 from ..utils.text import one_line
@@ -142,13 +143,10 @@ class DefaultExplainer:
         Explain detections of these classes only, with the model's method and those of the config.
 
         Args:
-            names: names or numbers of classes; empty: as ``saliency_cfg`` says.
+            names: or numbers of classes; empty: as ``saliency_cfg`` says.
 
         Returns:
-            CfgNode: with their numbers as CLASSES.
-
-        Raises:
-            ValueError: the model has no such class.
+            CfgNode: with their numbers as CLASSES. A ValueError if the model has no such class.
         """
         chosen = sorted({self.class_index(name) for name in names})
         if not chosen:
@@ -162,7 +160,7 @@ class DefaultExplainer:
         saliency_cfg.defrost()
         saliency_cfg.MODEL.SALIENCY_HEAD.CLASSES = chosen
         saliency_cfg.freeze()
-        self.model.saliency_head.classes = chosen
+        head_of(self.model).classes = chosen
         return saliency_cfg
 
     def preprocess(self, original_image: np.ndarray) -> Dict:

@@ -22,6 +22,10 @@ def font_for(text: str, size: int) -> Optional[ImageFont.FreeTypeFont]:
     return None if path is None else ImageFont.truetype(path, size)
 
 
+def default_font(size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(DEFAULT, size)
+
+
 @lru_cache(maxsize=1024)
 def _path_for(characters: FrozenSet[str]) -> Optional[str]:
     if _has(DEFAULT, characters):

@@ -19,7 +19,7 @@ from ..results.flags import noise_flags
 from ..structures import OUTPUTS, SaliencyMaps, saliency_fields
 from ..utils.files import atomic_path, output_errors
 from ..utils.image_files import safe_name
-from .fonts import font_for
+from .fonts import default_font, font_for
 from .saliency_visualizer import (
     BLUR,
     COLOR_MAP,
@@ -206,7 +206,7 @@ def _join(cells: Sequence[Image.Image], notes: Sequence[str]) -> np.ndarray:
         panel.paste(cell, (GAP + column * (width + GAP), GAP))
     bar = Image.fromarray(np.repeat(COLOR_MAP[None], 10, axis=0))
     note = "; ".join(notes)
-    draw, font, y = ImageDraw.Draw(panel), font_for(LEGEND + note, SMALL), height + GAP
+    draw, font, y = ImageDraw.Draw(panel), default_font(SMALL), height + GAP
     draw.text((GAP, y), "0", fill=INK, font=font)
     panel.paste(bar, (GAP + 12, y + 4))
     draw.text((GAP + 12 + bar.width + 4, y), "1", fill=INK, font=font)
@@ -218,7 +218,7 @@ def _join(cells: Sequence[Image.Image], notes: Sequence[str]) -> np.ndarray:
 def _write(cell: Image.Image, y: int, text: str, color: str) -> None:
     """A centred line of text, shortened to the width of the cell."""
     text = _printable(text)
-    font = font_for(f"{text}…", TEXT) or font_for(text, TEXT) or font_for("", TEXT)
+    font = font_for(f"{text}…", TEXT) or font_for(text, TEXT) or default_font(TEXT)
     while font.getlength(text) > cell.width and len(text) > 1:
         text = text[:-2].rstrip() + "…"
     ImageDraw.Draw(cell).text(

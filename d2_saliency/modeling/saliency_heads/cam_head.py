@@ -3,6 +3,7 @@ What CAM methods share: activations and gradients of a feature map in, five maps
 resolution out.
 """
 
+import logging
 import math
 from abc import abstractmethod
 from dataclasses import dataclass, replace
@@ -18,8 +19,10 @@ from ..detector import Detector
 from ..feature_windows import FeatureWindow, joined_windows, region_mask, stride, widened
 from ..fields import Fields
 from ..forward_pass import ForwardPass
-from ..layers import layer_names, layer_output, recorded_output
+from ..layers import LayerError, layer_output, named_choices, recorded_output
 from .head import SaliencyHead
+
+logger = logging.getLogger(__name__)
 
 DetectionWindows = Iterable[List[FeatureWindow]]
 """For each detection, the windows of its gradients."""
@@ -135,7 +138,8 @@ class CAMHead(SaliencyHead):
         """
 
     def explain(self, detector: Detector, batched_input: Dict, clean: ForwardPass) -> Fields:
-        features, windows, fields = self.feature_windows(detector, batched_input, clean)
+        with named_choices(detector, lambda: detector.run([batched_input], clean.instances)):
+            features, windows, fields = self.feature_windows(detector, batched_input, clean)
         levels = {name: self._selected(f[0].detach().float()) for name, f in features.items()}
         totals = {name: a.sum((1, 2)) for name, a in levels.items()}
         instances = clean.instances[0]
@@ -162,6 +166,13 @@ class CAMHead(SaliencyHead):
                 per_level.append(self._placed(self._signed_map(evidence), part, cell))
             placed.append(_sum_of_levels(per_level))
         maps, regions = zip(*placed)
+        unread = sum(not bool(m.any()) for m in maps)
+        if unread and self.layer != "auto":
+            logger.warning(
+                f"The maps of {unread} detections are zero at LAYER '{self.layer}': they were not "
+                "read from it. Levels of a pyramid serve objects of different sizes; LAYER auto "
+                "takes that of each detection."
+            )
         return {
             "pred_saliency": SaliencyMaps(maps, torch.stack(regions), instances.image_size),
             **fields,
@@ -179,7 +190,7 @@ class CAMHead(SaliencyHead):
         image = batched_input["image"].detach().float().requires_grad_()
         with recorded_output(detector, self.layer) as recorded:
             forward_pass = detector.run([{**batched_input, "image": image}], clean.instances)
-        output = layer_output(detector, self.layer, recorded)
+        output = layer_output(self.layer, recorded)
         gradients = detector.input_gradients(forward_pass, self.class_target, output)
         return (
             {self.layer: output.detach()},
@@ -276,10 +287,9 @@ def level_windows(
     known levels.
     """
     if not forward_pass.features:
-        raise ValueError(
+        raise LayerError(
             f"The feature map behind a detection is not known for {type(detector).__name__}; name "
-            "a layer with "
-            f"MODEL.SALIENCY_HEAD.LAYER. Choose from: {', '.join(layer_names(detector))}."
+            "a layer with MODEL.SALIENCY_HEAD.LAYER."
         )
     return detector.feature_gradients(forward_pass, class_target)
 
