@@ -16,6 +16,8 @@ endif
 # pip says which large files it fetches, and its errors, and nothing else.
 PIP_INSTALL = set -o pipefail; PYTHONUNBUFFERED=1 PYTHONWARNINGS=ignore $(PY) -m pip install --disable-pip-version-check $(1) \
 	| awk '/^ *(Downloading|Using cached) .* [MG]B\)/ { print; fflush() } /^Installing/ { print "  Installing"; fflush() }'
+# A process for each core with one thread each: more threads than cores slow each other.
+PYTEST = OMP_NUM_THREADS=1 $(PY) -m pytest -q -n auto --dist loadfile
 # An OpenCV that works is kept, whichever of its wheels it came from (see setup.py).
 FIND_OPENCV = import cv2; from importlib.metadata import packages_distributions as p; print(p()["cv2"][0])
 
@@ -37,7 +39,7 @@ web: $(STAMP) ## Serve the web app to this machine's browser: http://127.0.0.1:7
 	$(PY) -m d2_saliency.cli app
 
 test: $(STAMP) ## Run the tests
-	$(PY) -m pytest -q
+	$(PYTEST)
 
 docs: $(STAMP) ## Build the documentation, a site that opens from disk: build/docs/index.html
 	@$(call PIP_INSTALL,-e '.[docs]')
@@ -54,7 +56,7 @@ types: $(STAMP) ## Check type hints
 	$(PY) -m mypy
 
 coverage: $(STAMP) ## Run the tests and report which lines none of them runs; fails below 90 %
-	$(PY) -m pytest -q --cov --cov-report=term
+	$(PYTEST) --cov --cov-report=term
 
 format: $(STAMP) ## Repair style
 	$(PY) -m ruff check --fix .

@@ -105,6 +105,7 @@ setup(
             "playwright>=1.40",
             "setuptools>=70.1",  # builds the wheel that a test installs
             "pytest-cov>=4.0",
+            "pytest-xdist>=3.5",
             "hypothesis>=6.80",
             "ruff==0.17.5",
             "mypy==2.4.1",

@@ -34,7 +34,7 @@ METHODS: Dict[str, Method] = {
     "HiResCAM": Method("hires_cam", "activation times gradient, cell by cell"),
     "LayerCAM": Method("layer_cam", "activation times positive gradient, cell by cell"),
     "CAM": Method("cam", "channels weighted by the class's weights, for C4 models only"),
-    "DRISE": Method("d_rise", "random masks hide parts of the image: for any detector"),
+    "DRISE": Method("d_rise.head", "random masks hide parts of the image: for any detector"),
 }
 
 REFERENCES = ("TrueCause", "InvertedCause", "Random")

@@ -63,8 +63,7 @@ def ensure_detectron2(wanted: str) -> None:
     if error and version and not ours:
         raise SetupError(
             f"Detectron2 {version} is installed but does not import ({error}). Repair it, or "
-            "remove it "
-            f"with '{sys.executable} -m pip uninstall detectron2' and run this again."
+            f"remove it with '{sys.executable} -m pip uninstall detectron2' and run this again."
         )
     with tempfile.TemporaryDirectory() as tmp:
         wheel = "" if wanted else str(pure_wheel(cache_dir() or Path(tmp)))
@@ -72,7 +71,8 @@ def ensure_detectron2(wanted: str) -> None:
             pip("uninstall", "--quiet", "--yes", "detectron2")
         if wanted:
             # The setup.py of official sources imports torch, so they are built in this environment.
-            pip("install", "--quiet", "setuptools", "wheel")
+            # Their model_zoo imports pkg_resources, which setuptools 81 removed.
+            pip("install", "--quiet", "setuptools<81", "wheel")
             pip("install", "--no-build-isolation", wanted)
         else:
             pip("install", "--quiet", wheel)
@@ -178,8 +178,7 @@ def fetch_sdist(cache: Path) -> Path:
             except SetupError as e:
                 raise SetupError(
                     f"could not download {SDIST}: {e}\nCheck the network and pip's configuration, "
-                    "or set "
-                    "DETECTRON2 to a wheel, a folder or a requirement to install instead."
+                    "or set DETECTRON2 to a wheel, a folder or a requirement to install instead."
                 ) from e
             verify(Path(tmp) / path.name)
             (Path(tmp) / path.name).replace(path)

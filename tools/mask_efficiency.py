@@ -38,9 +38,10 @@ from d2_saliency.evaluation import (
 )
 from d2_saliency.evaluation.ground_truth import match_to_truth
 from d2_saliency.modeling.folding import folded
-from d2_saliency.modeling.mask_sums import MaskSums, mean_map, slope_map
-from d2_saliency.modeling.masks import grid_masks, random_grids
-from d2_saliency.modeling.raw_outputs import RawOutputs, output_weights
+from d2_saliency.modeling.raw_outputs import RawOutputs
+from d2_saliency.modeling.saliency_heads.d_rise.estimators import OcclusionSums, mean_map, slope_map
+from d2_saliency.modeling.saliency_heads.d_rise.occlusions import grid_occlusions, random_grids
+from d2_saliency.modeling.saliency_heads.d_rise.weights import output_weights
 from d2_saliency.utils.image_io import read_image
 
 matplotlib.use("Agg")
@@ -115,7 +116,7 @@ def mask_weights(
     grids, shifts = (v[len(weights) :] for v in random_grids(num_masks, grid_size, 0.5, seed=0))
     for g, s in zip(grids.split(BATCH), shifts.split(BATCH)):
         masked = (
-            [{"image": scene.image * m} for m in grid_masks(g, s, scene.image.shape[-2:])]
+            [{"image": scene.image * m} for m in grid_occlusions(g, s, scene.image.shape[-2:])]
             if len(g)
             else []
         )
@@ -137,9 +138,9 @@ def estimate(name: str, weights: Dict[int, Tensor], num_masks: int, scene: Scene
     sums = []
     for size in sizes:
         n = num_masks // len(sizes)
-        masks = grid_masks(*random_grids(n, size, 0.5, seed=0), scene.image.shape[-2:])
+        masks = grid_occlusions(*random_grids(n, size, 0.5, seed=0), scene.image.shape[-2:])
         sums.append(
-            MaskSums.zeros(len(scene.targets), masks.shape[-2:]).add(masks, weights[size][:n])
+            OcclusionSums.zeros(len(scene.targets), masks.shape[-2:]).add(masks, weights[size][:n])
         )
     if name in ("slope", "multiscale"):
         return slope_map(sums)

@@ -4,7 +4,6 @@ import base64
 import html
 import io
 import math
-import os
 import tempfile
 import threading
 import time
@@ -35,6 +34,7 @@ from .session import (
     read_upload,
     write_bundle,
 )
+from .uploads import Uploads
 
 SHOWN_SIDE = 1024  # pixels of the longer side of the picture to click
 NO_METHOD = "no other"
@@ -46,9 +46,13 @@ PROGRESS = gr.Progress()  # gradio gives each call one of its own in the place o
 class Events:
     """
     What the page's buttons do. Visitors' images and maps are in their :class:`Session`, never here.
+
+    Args:
+        folder: for files of visitors: uploads that wait to be read, and what they download.
     """
 
-    def __init__(self):
+    def __init__(self, folder: Path):
+        self.folder, self.uploads = folder, Uploads(folder / "uploads")
         configs = sorted(bundled("configs/demo").glob("[!B]*.yaml"))
         weights = bundled("demo/weights")
         self.detectors = {
@@ -92,11 +96,8 @@ class Events:
         return open_bundled(int(event.index))
 
     def upload(self, path: str) -> Session:
-        with messages():
-            try:
-                return Session(Path(path).name, read_upload(path))
-            finally:
-                os.unlink(path)  # the server can be asked for the files that it keeps
+        with messages(), self.uploads.taken(path):
+            return Session(Path(path).name, read_upload(path))
 
     def find(self, session: Session, name: str, request: gr.Request, progress=PROGRESS) -> tuple:
         """Detect. Returns the picture, the choices of detections, and the classes."""
@@ -175,13 +176,8 @@ class Events:
         if session is None or not session.explained:
             raise gr.Error("There is nothing to download yet: click a detection first.")
         with messages():
-            return str(
-                write_bundle(
-                    self.detectors,
-                    session,
-                    Path(tempfile.mkdtemp(dir=os.environ["GRADIO_TEMP_DIR"])),
-                )
-            )
+            folder = Path(tempfile.mkdtemp(dir=self.folder))
+            return str(write_bundle(self.detectors, session, folder))
 
     def _figure(self, session: Session, name: str, title: str, instances: Instances, i: int) -> str:
         panel = draw_panel(session.image, instances, i, self.detectors[name].explainer.class_names)

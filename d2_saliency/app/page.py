@@ -6,14 +6,16 @@ import os
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
-from typing import List
+from typing import List, Optional, Sequence
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from ..keys import CLASS_TARGETS
 from ..modeling import method_names
 from .events import NO_METHOD, Events, bundled_images, open_bundled
-from .session import MAX_BYTES
+from .gate import Gate, allowed_names
+from .uploads import UploadRoute, Uploads
 
 INTRO = """# Why did the detector see that, there?
 Choose an image and **click a detection**: five maps show which pixels its class and each side of
@@ -140,24 +142,44 @@ def _wire(page: gr.Blocks, events: Events, ui: SimpleNamespace) -> None:
     )
 
 
-def serve(host: str, port: int) -> None:
-    """Serve the app until it is stopped; what visitors made is gone then."""
+def serve(host: str, port: int, allowed: Sequence[str] = ()) -> None:
+    """
+    Serve the app until it is stopped; what visitors made is gone then.
+
+    Args:
+        host: name or address to listen at.
+        port: to listen at.
+        allowed: names of the server, e.g. that of the proxy that it is behind; see
+            :func:`.gate.allowed_names`.
+    """
     with tempfile.TemporaryDirectory(prefix="d2_saliency_") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder  # pictures of this run
-        launch(build(Events()), host, port)
+        events = Events(Path(folder))
+        launch(build(events), events.uploads, host, port, allowed)
 
 
-def launch(page: gr.Blocks, host: str, port: int, **options) -> tuple:
+def launch(
+    page: gr.Blocks,
+    uploads: Uploads,
+    host: str,
+    port: Optional[int],
+    allowed: Sequence[str] = (),
+    **options,
+) -> tuple:
     """
     Serve the page; nothing of this machine's disk is readable through it but what it made itself.
     """
+    middleware = [
+        Middleware(Gate, names=allowed_names(host, allowed), public=allowed),
+        Middleware(UploadRoute, uploads=uploads),
+    ]
     return page.queue(max_size=32).launch(
         server_name=host,
         server_port=port,
-        max_file_size=MAX_BYTES,
         share=False,
         footer_links=[],
         theme=gr.themes.Soft(**FONTS),
         css=CSS,
+        app_kwargs={"middleware": middleware},
         **options,
     )

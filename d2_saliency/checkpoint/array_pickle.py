@@ -1,5 +1,5 @@
 """
-Arrays and numbers of numpy in pickles, made from bytes whose number is checked.
+Reads arrays and numbers of numpy from pickles: it makes them from bytes whose number is checked.
 
 A pickle never gets a type or function of numpy: with the flags of a dtype forged, numpy takes any
 number for an address.
@@ -15,7 +15,7 @@ from .container_pickle import CONTAINER_NAMES, CONTAINER_STATES
 from .data_pickle import CodeError
 
 _KIND = re.compile(r"\?|[biufc][0-9]{1,2}|[SU][1-9][0-9]{0,5}")
-_ARRAY = "numpy.ndarray"  # what the name stands for: pickles only say it
+_ARRAY = "numpy.ndarray"  # stands for the class: pickles only name it
 
 
 class Dtype:
@@ -35,7 +35,7 @@ class Dtype:
         self.kind, self.order = kind, "="
 
     def set_state(self, state: Tuple) -> None:
-        """As numpy writes it: (version, byte order, ...)."""
+        """Set the state as numpy writes it: (version, byte order, ...)."""
         order = state[1]
         if type(order) is not str or order not in ("<", ">", "=", "|"):
             raise ValueError("a dtype of no byte order")

@@ -1,4 +1,4 @@
-"""Reads checkpoint files of others as data: nothing in them is run."""
+"""Reads checkpoint files of others as data: it runs nothing that is in them."""
 
 import pickle
 from pathlib import Path
@@ -61,14 +61,14 @@ def _load_unchecked(file: IO[bytes]) -> Any:
 
 def load_pickle(file: IO[bytes]) -> Any:
     """
-    As ``pickle.load``, for arrays of numpy, tensors, numbers and plain containers.
+    Read a file as ``pickle.load`` does, for arrays of numpy, tensors, numbers and plain containers.
 
     Raises:
         CodeError: the pickle names anything else.
         Exception: of any kind: it is damaged, or unpacks to many times its size.
     """
     budget = Budget(size_of(file))
-    # Tensors in it are files of torch, for which torch's own function would run code.
+    # Its tensors are files of torch, whose own function to read them would run code.
     tensors = {("torch.storage", "_load_from_bytes"): lambda content: load_storage(content, budget)}
     return DataUnpickler(file, {**TENSOR_NAMES, **tensors}, ARRAY_STATES, budget).load()
 

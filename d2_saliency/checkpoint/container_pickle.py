@@ -1,4 +1,4 @@
-"""Bytes, sets, complex numbers, paths, ordered dicts in pickles: what stands for Python's names."""
+"""Stands in for Python's names in pickles: bytes, sets, complex numbers, paths, ordered dicts."""
 
 from collections import Counter, OrderedDict
 from typing import Any, Callable, Dict, Iterable, Tuple

@@ -1,5 +1,5 @@
 """
-Reads pickles as data: what a pickle names is never looked up.
+Reads pickles as data: it never looks up what a pickle names.
 
 A pickle is a program. Here it gets functions of ours for the few names that data need. It can call
 nothing else, and it can change nothing but the containers that it made itself.
@@ -17,7 +17,9 @@ import numpy as np
 
 
 class CodeError(ValueError):
-    """More than data; the message is the end of a sentence that begins with the file's name."""
+    """
+    The file holds more than data. The message is the end of a sentence that begins with its name.
+    """
 
     def __init__(self, name: str):
         # The name is the file's own text: it may hold line feeds and commands for the terminal.
@@ -33,7 +35,7 @@ MAX_OPCODES = 1_000_000  # checkpoints have thousands
 
 class Budget:
     """
-    What reading a file may cost.
+    Limits what reading a file may cost.
 
     One byte of a pickle can make a set of 216 bytes, and two bytes another copy of the largest
     array. Without a limit a small file fills the memory, or takes for ever.
@@ -44,7 +46,7 @@ class Budget:
 
     def __init__(self, size: int):
         self.opcodes = MAX_OPCODES
-        # In bytes or items. In some protocols bytes are copied twice: from text, and to an array.
+        # The unit is bytes or items. Some protocols copy bytes twice: from text, and to an array.
         self.copied = 4 * size + 2**20
 
     def spend(self, arguments: Tuple) -> None:
@@ -57,14 +59,16 @@ class Budget:
 
 class DataUnpickler(pickle._Unpickler):
     """
+    Reads a pickle without looking up what it names.
+
     Args:
-        file: is read from where it is; has to be one that can be searched.
+        file: a file that can be searched; it is read from where it is.
         names: (module, name) in the pickle -> a function, which it may call, or a value.
         states: type -> function of a value of this type and of the state that a pickle gives it.
         budget: shared by the pickles of a file.
     """
 
-    # Of the base class, for which there are no type hints.
+    # The base class has these, without type hints.
     stack: List[Any]
     memo: Dict[int, Any]
     append: Callable[[Any], None]
@@ -183,8 +187,8 @@ def _counted(act: Callable[[Any], None]) -> Callable[[Any], None]:
     return counted
 
 
-# Without OBJ, NEWOBJ and NEWOBJ_EX, which make objects of classes, and EXT, which asks a registry
-# of this process.
+# OBJ, NEWOBJ and NEWOBJ_EX are left out: they make objects of classes. So is EXT, which asks a
+# registry of this process.
 _OPCODES = """
 PROTO FRAME STOP MARK POP POP_MARK DUP NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1
 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE SHORT_BINUNICODE

@@ -1,4 +1,7 @@
-"""Tensors of torch in pickles: views of memory whose bounds are checked. All are on the CPU."""
+"""
+Reads tensors of torch from pickles, as views of memory whose bounds are checked. All are on the
+CPU.
+"""
 
 from math import prod
 from typing import Any, Dict, Tuple
@@ -10,7 +13,7 @@ from .array_pickle import ARRAY_NAMES
 
 class Storage:
     """
-    What tensors are views of: one file of memory, and the type of its elements.
+    Holds the memory that tensors are views of: one file's, and the type of its elements.
 
     Args:
         memory: (num_bytes,), uint8.
@@ -67,7 +70,9 @@ def _rebuild_of_dtype(
     dtype: torch.dtype,
     *metadata: Any,
 ) -> torch.Tensor:
-    """For dtypes that are younger than the types of storages: the storage is of bytes."""
+    """
+    Rebuild a tensor whose dtype is younger than the types of storages: its storage is of bytes.
+    """
     return _rebuild(Storage(storage.memory, dtype), offset, size, stride, grad, hooks, *metadata)
 
 

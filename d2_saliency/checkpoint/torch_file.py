@@ -23,7 +23,8 @@ _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 
 def load(file: IO[bytes], budget: Optional[Budget] = None) -> Any:
     """
-    As ``torch.load`` on the CPU, for tensors, arrays of numpy, numbers and plain containers.
+    Read a file as ``torch.load`` does on the CPU, for tensors, arrays of numpy, numbers and plain
+    containers.
 
     Args:
         budget: what is left of that of the file which this one is a part of.
@@ -46,7 +47,7 @@ def load_storage(content: bytes, budget: Budget) -> Storage:
 
 
 def size_of(file: IO[bytes]) -> int:
-    """In bytes; the file is read from its beginning afterwards."""
+    """Measure a file in bytes; it is read from its beginning afterwards."""
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
     return size

@@ -1,4 +1,4 @@
-"""Load a checkpoint into a detector, or say in one line why that cannot be."""
+"""Loads a checkpoint into a detector, or says in one line why that cannot be."""
 
 import logging
 import os
@@ -19,12 +19,12 @@ logger = logging.getLogger(__name__)
 
 
 class WeightsError(ValueError):
-    """Weights that cannot be used; the message names the file and the option."""
+    """The weights cannot be used; the message names the file and the option."""
 
 
 def find_weights(weights: str, config_file: str = "") -> str:
     """
-    Where the file named by a config's ``MODEL.WEIGHTS`` is.
+    Find the file named by a config's ``MODEL.WEIGHTS``.
 
     A relative path is looked up from the working directory, then from the folder of the config file
     and its parents, so that a config that is shipped with its weights works from anywhere.
@@ -55,7 +55,7 @@ def load_weights(
 
     Raises:
         WeightsError: they cannot be fetched or read, hold more than data, or lack a parameter of
-            the model in its shape.
+            the model in its shape, or have NaN or infinity in one.
     """
     if not weights:
         logger.warning(
@@ -82,10 +82,9 @@ def load_weights(
         )
         raise WeightsError(
             f"The weights '{weights}' are damaged, no checkpoint, or hold more than tensors "
-            f"({type(e).__name__}): "
-            f"{again}, or save the model's state_dict alone."
+            f"({type(e).__name__}): {again}, or save the model's state_dict alone."
         ) from e
-    problem = _describe(incompatible, len(model.state_dict()))
+    problem = _describe(incompatible, len(model.state_dict())) or _not_finite(model)
     if problem:
         raise WeightsError(f"The weights '{weights}' {problem}")
     if incompatible.unexpected_keys:
@@ -135,10 +134,25 @@ def _describe(incompatible, num_parameters: int) -> Optional[str]:
     examples = ", ".join((lost + wrong)[:3])
     return (
         f"do not fit this model: they {' and '.join(c for c in counts if c)} of its "
-        f"{num_parameters} tensors "
-        f"({examples}, ...). Name weights that were trained with this config with --opts "
-        "MODEL.WEIGHTS FILE."
+        f"{num_parameters} tensors ({examples}, ...). Name weights that were trained with this "
+        "config with --opts MODEL.WEIGHTS FILE."
     )
+
+
+def _not_finite(model: nn.Module) -> Optional[str]:
+    """With such a tensor a detector finds nothing, and says nothing."""
+    parameters = {name for name, _ in model.named_parameters()}
+    for name, tensor in model.state_dict().items():
+        # Infinity is at home in other buffers, such as masks of attention.
+        learned = name in parameters or name.endswith(("running_mean", "running_var"))
+        wrong = ~tensor.isfinite() if learned else tensor.isnan()
+        if wrong.any():
+            return (
+                f"have NaN or infinity in '{name}', {int(wrong.sum())} of its {wrong.numel()} "
+                "values: the training diverged, or the file is damaged. Name other weights with "
+                "--opts MODEL.WEIGHTS FILE."
+            )
+    return None
 
 
 def _first_line(error: Exception) -> str:

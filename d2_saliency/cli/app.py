@@ -14,6 +14,7 @@ EXAMPLES = """
 examples:
   d2-saliency app                              http://127.0.0.1:7860
   d2-saliency app --host 0.0.0.0 --port 8080   others can come in, e.g. to a container
+  d2-saliency app --allow-host maps.example    behind a proxy of that name
 """
 
 
@@ -31,6 +32,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=7860,
         help="e.g. 8080 (default: %(default)s)",
     )
+    parser.add_argument(
+        "--allow-host",
+        metavar="NAME",
+        nargs="+",
+        default=[],
+        help="serve requests for these host names, too, and no others: the name of the proxy that "
+        "the app is behind. Without it, the names of loopback at a loopback address, else any",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -42,5 +51,5 @@ def run(args: argparse.Namespace) -> int:
     from ..engine.defaults import setup_terminal
 
     setup_terminal()
-    serve(args.host, args.port)
+    serve(args.host, args.port, args.allow_host)
     return 0

@@ -1,5 +1,5 @@
-"""Where the bodies, emblems and marks of a planted-cause scene lie. No class is known here, on
-purpose.
+"""
+Lays out the bodies, emblems and marks of a planted-cause scene. It knows no class, on purpose.
 
 H, W: image height and width in pixels. A box is (x_min, y_min, x_max, y_max) in whole pixels, the
 last two exclusive; a square is (x, y, size).
@@ -69,7 +69,7 @@ def draw_layout(rng: np.random.Generator) -> Tuple[int, int, List[PlantedObject]
 
 
 def boxes_overlap(a: Box, b: Box, margin: int = 0) -> bool:
-    """Whether the boxes share a pixel once ``a`` is grown by ``margin`` pixels."""
+    """Tell whether the boxes share a pixel once ``a`` is grown by ``margin`` pixels."""
     return (
         a[0] - margin < b[2]
         and b[0] < a[2] + margin
@@ -187,7 +187,8 @@ def _draw_mark(
 
 def _accept(new: PlantedObject, objects: Sequence[PlantedObject]) -> bool:
     """
-    Whether every object stays well visible behind ``new`` and no mark's place is covered by it.
+    Tell whether every object stays well visible behind ``new`` and no mark's place is covered by
+    it.
     """
     for other in objects:
         visible = other.visible & ~new.body

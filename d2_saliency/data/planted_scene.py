@@ -1,4 +1,5 @@
-"""Draw one scene whose causes are known: grey bodies whose class is decided by an emblem alone.
+"""
+Draws one scene whose causes are known: grey bodies whose class is decided by an emblem alone.
 
 Everything here is a pure function of a seed. H, W are the image height and width in pixels; boxes
 are XYXY in absolute pixels, a pixel i covering [i, i + 1); images are uint8 BGR (Detectron2's
@@ -68,8 +69,7 @@ def planted_scene(
         RLE).
     """
     root = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
-    # Rebuilt instead of root.spawn(): spawning counts up on the caller's object, a second call
-    # would differ.
+    # root.spawn() would count up on the caller's object, and a second call would differ.
     streams = [np.random.default_rng([*_entropy(root), k]) for k in range(5)]
     layout_rng, pixel_rng, class_rng, look_rng, fade_rng = streams
     height, width, objects = draw_layout(layout_rng)

@@ -9,9 +9,10 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 
 from ..utils.digest import digest
+from ..utils.regular_files import MAX_JSON, read_regular
 from ..utils.text import one_line
 
-# What Detectron2's loader reads of each item.
+# The keys that Detectron2's loader reads of each item.
 NEEDED = {
     "images": ("id", "file_name", "height", "width"),
     "categories": ("id", "name"),
@@ -20,7 +21,7 @@ NEEDED = {
 
 
 class DatasetError(ValueError):
-    """A data set that cannot be used; the message is one line that names it and says what to do."""
+    """The data set cannot be used; the message is one line that names it and says what to do."""
 
 
 def register_coco_json(json_file: str, image_root: Optional[str] = None) -> str:
@@ -86,7 +87,7 @@ def _read(json_file: str) -> Dict[str, Any]:
     """The content of a COCO file, once everything that will be read of it is seen to be there."""
     shown = f"--coco-json {json_file!r}"
     try:
-        content = json.loads(Path(json_file).read_text(encoding="utf-8"))
+        content = json.loads(read_regular(json_file, MAX_JSON))
     except OSError as e:
         raise DatasetError(f"{shown} cannot be read ({e.strerror}): check the path.") from e
     except (ValueError, RecursionError) as e:

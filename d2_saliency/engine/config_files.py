@@ -3,6 +3,7 @@ Reads configs, YAML or lazy, from paths or model-zoo names, and says in one line
 used.
 """
 
+import io
 import itertools
 import os
 from contextlib import ExitStack
@@ -12,14 +13,18 @@ from typing import Any, List, Optional, Tuple, Type
 import yaml
 from detectron2 import model_zoo
 from detectron2.config import CfgNode, LazyConfig
+from detectron2.utils.file_io import PathManager
 from omegaconf import DictConfig, OmegaConf
 
 from ..utils.bundled import bundled
 from ..utils.downloads import DownloadError, Limits, fetched, is_address, resolve_dots
+from ..utils.regular_files import read_regular
 from ..utils.text import one_line
+from ..utils.yaml_limits import YamlLimitError, check_yaml
 from .unknown_keys import leave_out_unknown
 
-BASE_LIMITS = Limits(max_bytes=10 * 10**6, max_seconds=60)
+MAX_CONFIG = 10**6  # bytes
+BASE_LIMITS = Limits(MAX_CONFIG, max_seconds=60)
 """Of each _BASE_ from a server."""
 
 
@@ -79,9 +84,11 @@ def merge_yaml(cfg: CfgNode, path: str, trusted: bool, allow_unknown: bool = Fal
             "you trust it, allow "
             "that with --trust-config."
         ) from e
+    except YamlLimitError as e:
+        raise ConfigError(f"The config '{path}' or its _BASE_ {e}: no config needs that.") from e
     except FileNotFoundError as e:
         raise ConfigError(f"The config '{path}' needs '{e.filename}', which does not exist.") from e
-    except (OSError, RecursionError) as e:
+    except (OSError, RecursionError, MemoryError) as e:  # of Python's parser, for some values
         raise ConfigError(
             f"The config '{path}' or its _BASE_ cannot be read, or leads back to itself: "
             f"{one_line(e)}"
@@ -90,13 +97,15 @@ def merge_yaml(cfg: CfgNode, path: str, trusted: bool, allow_unknown: bool = Fal
         raise ConfigError(f"The config '{path}' is not valid YAML: {one_line(e)}") from e
     except (KeyError, ValueError, AssertionError, AttributeError, TypeError) as e:
         raise ConfigError(
-            f"The config '{path}' does not fit Detectron2 with d2_saliency's keys: {one_line(e)}"
+            f"The config '{path}' does not fit Detectron2 with d2_saliency's keys: "
+            f"{_shortened(one_line(e))}"
         ) from e
 
 
 def _reader(path: str, trusted: bool, downloads: ExitStack) -> Type[CfgNode]:
     """
-    A CfgNode that reads files as Detectron2 does, except for those on servers.
+    A CfgNode that reads files as Detectron2 does, except for those on servers, pipes, devices and
+    those beyond our limits.
 
     Args:
         path: of the config that is to be read, for messages.
@@ -107,7 +116,10 @@ def _reader(path: str, trusted: bool, downloads: ExitStack) -> Type[CfgNode]:
     class Reader(CfgNode):
         @classmethod
         def _open_cfg(cls, filename):  # of the config, and of each _BASE_
-            return super()._open_cfg(local(filename) if is_address(filename) else filename)
+            at = local(filename) if is_address(filename) else PathManager.get_local_path(filename)
+            text = read_regular(at, MAX_CONFIG).decode()
+            check_yaml(text)
+            return io.StringIO(text)
 
     def local(address: str) -> str:
         if not trusted:
@@ -128,6 +140,11 @@ def _reader(path: str, trusted: bool, downloads: ExitStack) -> Type[CfgNode]:
     return Reader
 
 
+def _shortened(message: str) -> str:
+    """The message of a library that quotes a value, however long."""
+    return message if len(message) <= 500 else f"{message[:250]} ... {message[-250:]}"
+
+
 def check_opts(opts: List[str]) -> None:
     """Raise ConfigError if there are options of the command line among the words of --opts."""
     misplaced = [word for word in opts if word.startswith("--")]
@@ -146,10 +163,12 @@ def merge_opts(cfg: CfgNode, opts: List[str]) -> None:
         )
     try:
         cfg.merge_from_list(opts)
+    except (MemoryError, RecursionError) as e:  # of Python's parser
+        raise ConfigError("--opts: a value has too many signs or brackets in each other.") from e
     except (KeyError, ValueError, AssertionError) as e:
         raise ConfigError(
-            f"--opts: {one_line(e)}. Keys are those of Detectron2's config, MODEL.SALIENCY_HEAD.* "
-            "and TEST.SALIENCY.*"
+            f"--opts: {_shortened(one_line(e))}. Keys are those of Detectron2's config, "
+            "MODEL.SALIENCY_HEAD.* and TEST.SALIENCY.*"
         ) from e
 
 

@@ -4,8 +4,9 @@ goes on.
 """
 
 import logging
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Union
+from typing import Any, Dict, Iterator, List, Sequence, Union
 
 import torch
 from detectron2.config import CfgNode
@@ -17,7 +18,8 @@ from ..evaluation.comparison import compare, comparison_text
 from ..evaluation.ground_truth import DatasetError
 from ..evaluation.metrics_page import write_metrics_page
 from ..evaluation.saliency_evaluator import SaliencyEvaluator
-from ..utils.files import check_writable, write_text
+from ..utils.files import OutputError, check_writable, write_text
+from ..utils.folder_lock import folder_lock
 from ..utils.image_io import read_image
 from .detector_classes import names_for
 from .explainer import DefaultExplainer
@@ -101,8 +103,41 @@ def judge_methods(
 
     Returns:
         dict: name of each method -> its metrics, on the main rank.
+
+    Raises:
+        OutputError: another run is using the folder, or it cannot be written to.
     """
-    folder, results, records = Path(output_dir), {}, {}
+    check_writable(output_dir)
+    with _shared_lock(output_dir):
+        return _judge(explainer, methods, dataset_name, saliency_cfg, Path(output_dir), num_images)
+
+
+@contextmanager
+def _shared_lock(folder: Union[str, Path]) -> Iterator[None]:
+    """The lock of a run in several processes: the main one holds it for all of them."""
+    with ExitStack() as stack:
+        problem = None
+        if comm.is_main_process():
+            try:
+                stack.enter_context(folder_lock(folder))
+            except OutputError as e:
+                problem = str(e)
+        problem = comm.all_gather(problem)[0]  # all end, or none writes before the lock is held
+        if problem:
+            raise OutputError(problem)
+        yield
+
+
+def _judge(
+    explainer: DefaultExplainer,
+    methods: Sequence[Method],
+    dataset_name: str,
+    saliency_cfg: CfgNode,
+    folder: Path,
+    num_images: int,
+) -> Dict[str, Dict[str, Dict[str, float]]]:
+    """:func:`judge_methods`, once nobody else writes to the folder."""
+    results, records = {}, {}
     for method in methods:
         explainer.model.saliency_head = method.head
         evaluator = SaliencyEvaluator(

@@ -19,7 +19,8 @@ from ..modeling.objects import check_boxes, explain_objects
 from ..utils.downloads import Limits
 from ..utils.text import one_line
 from .config_files import ConfigError
-from .detector_classes import names_for, num_classes
+from .detector_classes import names_for
+from .model_checks import check_class, check_pixels
 
 
 class DefaultExplainer:
@@ -66,8 +67,9 @@ class DefaultExplainer:
             trust_weights: allow the weights to be a pickle that runs code.
 
         Raises:
-            ConfigError: the config describes no model that can be built.
-            WeightsError: the weights cannot be found or read, or are another model's.
+            ConfigError: the config describes no model that can be built, or one that divides by
+                a PIXEL_STD of 0.
+            WeightsError: the weights cannot be found or read, are another model's, or not finite.
         """
         with _config_errors(config_file):
             parts = _from_yaml(cfg) if isinstance(cfg, CfgNode) else _from_lazy(cfg, saliency_cfg)
@@ -80,6 +82,10 @@ class DefaultExplainer:
             raise ValueError(
                 f"INPUT.FORMAT is '{self.input_format}'; 'RGB' and 'BGR' are supported."
             )
+        check_pixels(self.model)
+        if self.model.saliency_head.target_class >= 0:
+            target = self.model.saliency_head.target_class
+            check_class(self.model, target, "MODEL.SALIENCY_HEAD.TARGET_CLASS: ")
         load_weights(self.model, self.weights, trust_weights, Limits.of(parts["download"]))
 
     def __call__(self, original_image: np.ndarray) -> Dict:
@@ -128,12 +134,11 @@ class DefaultExplainer:
         return {"instances": Instances((height, width), **found.get_fields())}
 
     def class_index(self, name: Union[str, int]) -> int:
-        """Index of a class given by its name or index; ValueError for an unknown name."""
-        if isinstance(name, int):
-            return name
+        """Index of a class given by its name or index; ValueError for one that does not exist."""
         if self.class_names and name in self.class_names:
-            return self.class_names.index(name)
-        if name.isdecimal():
+            name = self.class_names.index(name)
+        if isinstance(name, int) or name.isdecimal():
+            check_class(self.model, int(name))
             return int(name)
         known = ", ".join(self.class_names) if self.class_names else "known by their numbers only"
         raise ValueError(f"There is no class '{name}'. The classes are: {known}.")
@@ -151,11 +156,6 @@ class DefaultExplainer:
         chosen = sorted({self.class_index(name) for name in names})
         if not chosen:
             return saliency_cfg
-        number = num_classes(self.model)
-        if number is not None and chosen[-1] >= number:
-            raise ValueError(
-                f"There is no class {chosen[-1]}: the model has the classes 0 to {number - 1}."
-            )
         saliency_cfg = saliency_cfg.clone()
         saliency_cfg.defrost()
         saliency_cfg.MODEL.SALIENCY_HEAD.CLASSES = chosen

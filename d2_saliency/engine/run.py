@@ -6,7 +6,7 @@ where it was.
 import logging
 import time
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Callable, Dict, List, Optional, Sequence, Set, Tuple, Union
 
 import numpy as np
 from detectron2.structures import Instances
@@ -16,6 +16,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from ..modeling import SaliencyHead
 from ..results.writer import ResultsWriter, finish_results
 from ..utils.files import OutputError
+from ..utils.folder_lock import folder_lock
 from ..utils.image_files import output_names
 from ..utils.image_io import read_image
 from ..visualization import save_panels, write_report
@@ -58,8 +59,34 @@ def explain_images(
 
     Returns:
         int: the number of images that failed, with one method or all of them.
+
+    Raises:
+        OutputError: another run is using the folder, or it cannot be written to.
     """
     names, writers = output_names(paths), [ResultsWriter(output_dir, m.run) for m in methods]
+    with folder_lock(output_dir):
+        failed = _explain_files(explainer, paths, names, methods, writers, measure, num_panels)
+        results = finish_results(writers, names)
+        write_report(output_dir)
+    lost = set(names) - failed - {image["name"] for image in results["images"]}
+    if lost:
+        raise OutputError(
+            f"{len(lost)} of {len(paths)} images have vanished from {str(output_dir)!r} during the "
+            "run: something removed their records; give the same command again."
+        )
+    return len(failed)
+
+
+def _explain_files(
+    explainer: Explainer,
+    paths: List[Path],
+    names: List[str],
+    methods: Sequence[Method],
+    writers: List[ResultsWriter],
+    measure: Optional[Measure],
+    num_panels: Optional[int],
+) -> Set[str]:
+    """Explain the images that are not finished. Returns the names of those that failed."""
     failed, done = set(), 0
     package = logging.getLogger(__name__.split(".")[0])
     with (
@@ -83,16 +110,7 @@ def explain_images(
             progress.update()
     if done:
         logger.info(f"{done} of {len(paths)} images were done already.")
-    results, folder = finish_results(writers, names), writers[0].output_dir
-    write_report(folder)
-    lost = set(names) - failed - {image["name"] for image in results["images"]}
-    if lost:
-        raise OutputError(
-            f"{len(lost)} of {len(paths)} images have vanished from {str(folder)!r} during the "
-            "run: give the same "
-            "command again."
-        )
-    return len(failed)
+    return failed
 
 
 def _explain_file(

@@ -14,6 +14,8 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Metric:
     """
+    A metric: its function, and what is known of the values that it returns.
+
     Attributes:
         function: :class:`ExplainedImage` with N detections -> N dicts, value name -> number (nan
             where it is not defined), or list of numbers for a curve.

@@ -1,6 +1,4 @@
-"""
-Cause energy: does a map lie on what decided the output? For scenes whose causes are known.
-"""
+"""Cause energy, for scenes whose causes are known: does a map lie on what decided the output?"""
 
 import math
 from typing import Dict, List, Optional, Sequence
@@ -12,7 +10,7 @@ from ..structures import OUTPUTS
 from .annotations import decode_mask
 from .build import saliency_metric
 from .explained_image import ExplainedImage
-from .regions import box_mask, energy_share, or_constant, peak_share
+from .regions import box_pixels, energy_share, or_constant, peak_share
 
 # Shape shorthand: H, W the image. Maps are non-negative and aligned with the image.
 
@@ -36,7 +34,7 @@ def class_cause_energy(
         dict: the three numbers, those of a constant map for a map of zeros; ``times_chance`` is nan
         where the box has no energy or no pixel of the emblem.
     """
-    inside = box_mask(box, saliency.shape)
+    inside = box_pixels(box, saliency.shape)
     on_emblem = inside & emblem
     shown = or_constant(saliency)
     share = _ratio(shown[on_emblem].sum(), shown[inside].sum())

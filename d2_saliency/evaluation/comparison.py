@@ -1,4 +1,4 @@
-"""Several methods on the same detections: paired differences, wins, tables."""
+"""Compares several methods on the same detections: paired differences, wins, tables."""
 
 from typing import Any, Dict, List, NamedTuple, Sequence
 
@@ -13,10 +13,12 @@ Records = Dict[str, List[Dict[str, Any]]]
 
 class Compared(NamedTuple):
     """
+    One value of a method, beside the reference.
+
     Attributes:
-        mean: of the method's values.
-        difference: of the method's values from the reference's, of the same detections; a method
-            differs where the interval does not hold 0.
+        mean: mean of the method's values.
+        difference: mean of the method's values less the reference's, over the same detections. A
+            method differs where the interval does not hold 0.
     """
 
     mean: Estimate
@@ -95,11 +97,9 @@ def comparison_text(records: Records, compared: Dict, reference: str, dataset: s
     parts = [
         f"# Saliency methods on {dataset}",
         f"{int(number[reference]['images'])} images, {detections} detections that all methods "
-        "explained, "
-        f"{int(number[reference]['matched'])} of the reference's match an object. Mean [95 % "
-        "bootstrap interval over "
-        "images]; ↑: higher is better, ↓: lower is better. Differences are paired, from "
-        f"{reference}.",
+        f"explained, {int(number[reference]['matched'])} of the reference's match an object. Mean "
+        "[95 % bootstrap interval over images]; ↑: higher is better, ↓: lower is better. "
+        f"Differences are paired, from {reference}.",
     ]
     for metric, values in compared.items():
         parts.append(f"## {metric}")

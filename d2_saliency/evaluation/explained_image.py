@@ -1,4 +1,4 @@
-"""What a metric is given: one image, its explained detections and the objects that they are of."""
+"""The input of a metric: one image, its explained detections and the objects that they are of."""
 
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -18,17 +18,19 @@ from .perturbed_image import PerturbedImage
 @dataclass(frozen=True)
 class MetricSettings:
     """
+    The settings of all metrics.
+
     Attributes:
         num_steps: steps of equal area of deletion and insertion.
-        deletion_fill: what deleted pixels become, see :func:`baseline_image`.
+        deletion_fill: what deleted pixels become, a kind of :func:`baseline_image`.
         insertion_fill: the image that insertion starts from, likewise.
         coordinate_area: pixels that coordinate deletion removes, as a share of the box's area; an
             edge's strip (0.1 of the side on either side of it) is 0.2 of it.
         num_draws: noisy copies of the image that stability compares.
-        noise: their noise's standard deviation, as a share of (max - min) of the image.
+        noise: standard deviation of their noise, as a share of (max - min) of the image.
         batch_size: perturbed images computed at once on a GPU: memory, time, and the result by
             rounding. A CPU computes four at a time.
-        seed: of the order of pixels with equal saliency, and of noise.
+        seed: decides the order of pixels with equal saliency, and noise.
     """
 
     num_steps: int = 50
@@ -60,7 +62,7 @@ class ExplainedImage:
         instances: the N detections, in coordinates of the original image (H, W), with
             ``pred_saliency``.
         truth: for each of them the annotated object that it is of, or None.
-        settings: of the metrics.
+        settings: settings of the metrics.
     """
 
     model: SaliencyMixin

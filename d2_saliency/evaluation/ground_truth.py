@@ -1,4 +1,4 @@
-"""What is really there: a registered data set, and which detection is of which object."""
+"""The ground truth: a registered data set, and which detection is of which object."""
 
 from functools import cached_property
 from typing import Any, Dict, List, Optional, Sequence
@@ -58,10 +58,9 @@ def load_dataset(name: str) -> List[Dict[str, Any]]:
         reason = f"'{e.filename}': {e.strerror}" if e.filename else str(e)
         raise DatasetError(
             f"The data set '{name}' cannot be read ({reason}). Detectron2 looks for its built-in "
-            "data sets in "
-            "the folder $DETECTRON2_DATASETS (else ./datasets)."
+            "data sets in the folder $DETECTRON2_DATASETS (else ./datasets)."
         ) from e
-    except (ValueError, KeyError, AssertionError) as e:  # of Detectron2's loaders
+    except (ValueError, KeyError, AssertionError) as e:  # Detectron2's loaders raise these
         raise DatasetError(
             f"The annotations of the data set '{name}' are damaged ({type(e).__name__}: {e})."
         ) from e

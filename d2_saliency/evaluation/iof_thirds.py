@@ -52,8 +52,8 @@ def salient_pixels(
     saliency: np.ndarray, sigma: float = SIGMA, threshold: float = THRESHOLD
 ) -> np.ndarray:
     """
-    Where a map (H, W), smoothed by a Gaussian, is at least ``threshold`` of its maximum; all of a
-    constant map.
+    Find where a map (H, W), smoothed by a Gaussian, is at least ``threshold`` of its maximum; all
+    of a constant map.
     """
     smooth = gaussian_filter(or_constant(saliency).astype(np.float64), sigma)
     return smooth >= threshold * smooth.max()

@@ -41,7 +41,7 @@ class MetricRunner:
         """
         Args:
             batched_input: the model's input; "image" may be on any device.
-            instances, truth: see :class:`ExplainedImage`.
+            instances, truth: fields of :class:`ExplainedImage`.
         """
         batched_input = {
             **batched_input,

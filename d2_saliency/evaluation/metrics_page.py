@@ -1,6 +1,6 @@
 """
-metrics.html: tables, violins and curves of one or several methods, in one file that opens without a
-network.
+Writes metrics.html: tables, violins and curves of one or several methods, in one file that opens
+without a network.
 """
 
 import base64

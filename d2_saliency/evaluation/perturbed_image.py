@@ -1,6 +1,6 @@
 """
-What a detector says of given detections in perturbed copies of their image, at the resolution of
-its input.
+Asks a detector about given detections in perturbed copies of their image, at the resolution of its
+input.
 """
 
 from typing import Any, Dict, Iterable, Iterator, List, Tuple

@@ -1,6 +1,6 @@
 """
-Pictures of metrics: violins (as in the ODSmoothGrad paper) and curves (as in the SSGrad-CAM++
-paper), as SVG.
+Plots metrics as SVG: violins (as in the ODSmoothGrad paper) and curves (as in the SSGrad-CAM++
+paper).
 """
 
 import io

@@ -6,7 +6,7 @@ import numpy as np
 
 from .build import saliency_metric
 from .explained_image import ExplainedImage
-from .regions import box_mask, energy_share, peak_share
+from .regions import box_pixels, energy_share, peak_share
 
 
 @saliency_metric("hit", "energy", needs="bbox")
@@ -26,7 +26,7 @@ def pointing_game(image: ExplainedImage) -> List[Dict[str, float]]:
         for each detection "hit" and "energy", in [0, 1]; nan without ground truth.
     """
     shape = image.instances.image_size
-    regions = [t and box_mask(t.box, shape) for t in image.truth]
+    regions = [t and box_pixels(t.box, shape) for t in image.truth]
     return [_points_at(maps[0], region) for maps, region in zip(image.maps, regions)]
 
 

@@ -1,6 +1,5 @@
 """
-Maps whose worth is known before they are measured: what a metric says of them tells what the metric
-is worth.
+Reference maps, whose worth is known before they are measured. They show what a metric is worth.
 """
 
 from typing import Dict, Optional
@@ -18,8 +17,8 @@ from ..structures import OUTPUTS, SaliencyMaps
 from .annotations import decode_mask, objects_of
 from .ground_truth import Truth, match_to_truth
 
-# A score also rests on there being an object, and on where it ends: after the emblem's pixels (1)
-# come those of the object, then those of its edges. They are nothing beside the emblem in a sum.
+# A score also depends on the object and on its edges. So the emblem's pixels come first, then those
+# of the object, then those of its edges. In a sum they are nothing beside the emblem.
 OBJECT, EDGES = 1e-3, 1e-4
 
 
@@ -65,9 +64,7 @@ class TrueCause(SaliencyHead):
 
 
 class InvertedCause(TrueCause):
-    """
-    One minus :class:`TrueCause`: everything but the cause, and what is farthest from it first.
-    """
+    """One minus :class:`TrueCause`: everything but the cause, with the farthest from it first."""
 
     def reference(self, truth: Optional[Truth], height: int, width: int, index: int) -> Tensor:
         return (

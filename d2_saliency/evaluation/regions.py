@@ -1,6 +1,6 @@
 """
-Parts of an image, and how much of a map lies on them. H, W: the image; a pixel belongs where its
-centre lies.
+Regions of an image (H, W), and how much of a map lies on them. A pixel belongs where its centre
+lies.
 """
 
 from typing import Sequence, Tuple
@@ -8,7 +8,7 @@ from typing import Sequence, Tuple
 import numpy as np
 
 
-def box_mask(box: Sequence[float], shape: Tuple[int, int]) -> np.ndarray:
+def box_pixels(box: Sequence[float], shape: Tuple[int, int]) -> np.ndarray:
     """Pixels of a box (x_min, y_min, x_max, y_max), as (H, W) bool."""
     x_min, y_min, x_max, y_max = box
     y, x = (np.arange(n) + 0.5 for n in shape)
@@ -17,8 +17,7 @@ def box_mask(box: Sequence[float], shape: Tuple[int, int]) -> np.ndarray:
 
 def or_constant(saliency: np.ndarray) -> np.ndarray:
     """
-    The map, or ones for a map of zeros: what says nothing of any pixel says the same of every
-    pixel.
+    Return the map, or ones for a map of zeros: it says the same of every pixel, namely nothing.
 
     So a method whose maps are empty is judged at chance. Leaving such detections out would favour
     it.

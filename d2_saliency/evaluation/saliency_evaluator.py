@@ -96,7 +96,7 @@ class SaliencyEvaluator(DatasetEvaluator):
         """
         check_values("TEST.SALIENCY", locals())
         check_metrics(metrics)
-        self._model: Any = getattr(model, "module", model)  # of DistributedDataParallel
+        self._model: Any = getattr(model, "module", model)  # unwraps DistributedDataParallel
         if not hasattr(self._model, "raw_outputs"):
             raise ValueError(
                 f"{type(model).__name__} does not explain its detections: pass explainable(model)."
@@ -222,7 +222,7 @@ class SaliencyEvaluator(DatasetEvaluator):
         the metrics.
 
         Returns:
-            dict: see :func:`as_results`; empty on other ranks.
+            dict: from :func:`as_results`; empty on other ranks.
         """
         comm.synchronize()
         gathered = comm.gather(self._records)
@@ -244,5 +244,5 @@ class SaliencyEvaluator(DatasetEvaluator):
 
 
 def _input_digest(store: RecordStore, dataset_dict: Dict[str, Any]) -> str:
-    """Of an image and its annotations."""
+    """Compute the digest of an image and its annotations."""
     return store.input_digest(dataset_dict.get("file_name", ""), annotations_text(dataset_dict))

@@ -1,6 +1,6 @@
 """
-Is a map of this image and this model? Stability under noise, and model randomisation (Adebayo et
-al., 2018).
+Sanity checks: does a map belong to this image and this model? Stability under noise, and model
+randomisation (Adebayo et al., 2018).
 """
 
 import copy

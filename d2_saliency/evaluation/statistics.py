@@ -1,4 +1,4 @@
-"""A mean that says how sure it is."""
+"""Means with intervals that say how sure they are."""
 
 import math
 from typing import Dict, Hashable, NamedTuple, Optional, Sequence, Union

@@ -1,4 +1,4 @@
-"""From the records of images to the metrics of a data set."""
+"""Summarises the records of images as metrics of a data set."""
 
 import math
 from typing import Any, Dict, Iterable, List
@@ -46,8 +46,8 @@ def summarise(records: List[Dict[str, Any]], metrics: Iterable[str]) -> Metrics:
 
 def counts(records: List[Dict[str, Any]]) -> Dict[str, float]:
     """
-    What the metrics are of: images, those that failed, detections, and detections that match an
-    object.
+    Count what the metrics are of: images, those that failed, detections, and detections that match
+    an object.
     """
     detections = detections_of(records)
     return {
@@ -83,7 +83,7 @@ def as_results(records: List[Dict[str, Any]], summary: Metrics) -> Dict[str, Dic
 
 
 def as_json(summary: Metrics) -> Dict[str, Dict[str, Dict[str, Any]]]:
-    """For metrics.json; what is not a number is null."""
+    """Prepare values for metrics.json: a value that is not a number becomes null."""
     return {
         metric: {
             name: {key: finite(value) for key, value in estimate._asdict().items()}

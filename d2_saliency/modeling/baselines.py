@@ -1,5 +1,6 @@
 """
-Images without the information: what stands where an image is hidden, and where a path to it starts.
+Baselines: the images that stand for missing information where a method hides an image or starts a
+path to it.
 """
 
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Work in batches that halves its batch where memory does not suffice."""
+"""Runs work in batches, and halves a batch where memory does not suffice."""
 
 import gc
 import logging
@@ -13,8 +13,8 @@ logger = logging.getLogger(__name__)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# What torch's allocators and libraries say; MemoryError and torch's OutOfMemoryError go by their
-# type.
+# Messages of torch's allocators and libraries. MemoryError and OutOfMemoryError are known by
+# their type.
 OUT_OF_MEMORY = (
     "out of memory",
     "DefaultCPUAllocator",
@@ -32,9 +32,8 @@ def run_in_batches(
     A batch that does not fit into memory is computed again in halves, and so are all that follow; a
     warning says so once. Example::
 
-        for weights in run_in_batches(masks, 32, lambda batch: score(torch.stack(batch)),
-        "D_RISE.BATCH_SIZE"):
-            total += weights
+        for scores in run_in_batches(images, 32, lambda batch: score(torch.stack(batch)), KEY):
+            total += scores
 
     Args:
         items: of any length, also none; taken from the iterator as they are needed.
@@ -64,13 +63,13 @@ def run_in_batches(
             del batch[:size]
             yield result
             continue
-        # Not in the except clause: there the exception still holds the tensors of the failed batch.
+        # The except clause is too early: the exception still holds the tensors of the failed batch.
         _warn_once(key, size, batch_size)
         release_memory()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory, of the CPU or of a GPU, did not suffice."""
+    """Tell whether an exception says that memory, of the CPU or of a GPU, did not suffice."""
     kinds = (MemoryError, torch.cuda.OutOfMemoryError)
     return isinstance(error, kinds) or any(text in str(error) for text in OUT_OF_MEMORY)
 

@@ -29,7 +29,9 @@ class Detector(nn.Module):
 
     @property
     def input_device(self) -> torch.device:
-        """Where images go: to the weights, or to the CPU for a model without any here."""
+        """
+        The device that images go to: that of the weights, or the CPU for a model without any here.
+        """
         return next(self.parameters(), torch.empty(0)).device
 
     def run(
@@ -121,7 +123,7 @@ class Detector(nn.Module):
 
         Args:
             forward_pass: a pass whose images require gradients.
-            class_target: see :func:`instance_targets`.
+            class_target: as for :func:`instance_targets`.
             layer: output (B, C, h, w) of a layer during that pass, to take the place of the pixels.
 
         Yields:

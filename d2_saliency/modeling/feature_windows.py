@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..structures import SaliencyMaps
+
 
 class FeatureWindow(NamedTuple):
     """
@@ -65,7 +67,7 @@ def stride(padded_size: Tuple[int, int], level_size: Tuple[int, int]) -> Tuple[f
     return y, x
 
 
-def region_mask(box: Tensor, stride: Tuple[float, float], level: Tensor) -> Tensor:
+def region_cells(box: Tensor, stride: Tuple[float, float], level: Tensor) -> Tensor:
     """Cells (H, W) whose centre lies in the box; the nearest cell if there is none."""
     axes = []
     for low, high, step, size in zip(box[[1, 0]], box[[3, 2]], stride, level.shape[-2:]):
@@ -75,3 +77,22 @@ def region_mask(box: Tensor, stride: Tuple[float, float], level: Tensor) -> Tens
             inside[(centre - (low + high) / 2).abs().argmin()] = True
         axes.append(inside.to(level.dtype))
     return axes[0][:, None] * axes[1][None]
+
+
+def sum_of_levels(placed: List[Tuple[Tensor, Tensor]]) -> Tuple[Tensor, Tensor]:
+    """
+    Add maps (5, h, w) of several levels, each with its area (x0, y0, x1, y1), on the finest grid.
+    Cascade has detections that were read from more than one.
+
+    Returns:
+        their sum (5, h, w) and the area that it covers.
+    """
+    if len(placed) == 1:
+        return placed[0]
+    areas = torch.stack([area for _, area in placed])
+    cell = min((area[2] - area[0]).item() / m.shape[-1] for m, area in placed)
+    union = torch.cat([areas[:, :2].amin(0), areas[:, 2:].amax(0)])
+    width, height = ((union[2:] - union[:2]) / cell).round().int().tolist()
+    local = (areas - union[:2].repeat(2)) / cell
+    maps = SaliencyMaps([m for m, _ in placed], local, (height, width)).resize(height, width)
+    return maps.sum(0), union

@@ -1,4 +1,4 @@
-"""Batch norms become part of the convolutions before them: the same function in less work."""
+"""Folds batch norms into the convolutions before them: the same function in less work."""
 
 import copy
 import logging
@@ -35,7 +35,8 @@ _verdicts: "WeakKeyDictionary[nn.Module, Tuple[List[Tuple], bool]]" = WeakKeyDic
 
 def folded(detector: Detector, batched_input: Dict) -> Detector:
     """
-    What runs many passes over an image: a copy of the detector :func:`without_norms`, or itself.
+    Return the detector that runs many passes over an image: a copy :func:`without_norms`, or
+    itself.
 
     The first image shows whether the copy computes the same. Where it does not, a warning says so
     and the detector runs as it is. Other weights, or other convolutions to fold, are compared anew.
@@ -77,7 +78,7 @@ def without_norms(model: Model) -> Model:
     """
     if not any(_foldable(model)):
         return model
-    shared = {id(tensor): tensor for tensor in _tensors(model)}  # deepcopy keeps what it is given
+    shared = {id(tensor): tensor for tensor in _tensors(model)}  # deepcopy does not copy these
     twin = copy.deepcopy(model, shared)
     with torch.no_grad():
         for _, conv in list(_foldable(twin)):
@@ -120,7 +121,9 @@ def _foldable(model: nn.Module) -> Iterator[Tuple[str, Conv2d]]:
 
 
 def _is_stock(module: Any, classes: Tuple[type, ...], tensors: Tuple[str, ...]) -> bool:
-    """Whether a module is of these very classes, has plain tensors, does what its class says."""
+    """
+    Tell whether a module is of these very classes, has plain tensors, and does what its class says.
+    """
     return (
         type(module) in classes
         and "forward" not in vars(module)
@@ -130,7 +133,9 @@ def _is_stock(module: Any, classes: Tuple[type, ...], tensors: Tuple[str, ...]) 
 
 
 def _state(model: nn.Module) -> List[Tuple]:
-    """Which convolutions can be folded, and the place and version of all tensors of theirs."""
+    """
+    List the convolutions that can be folded, and the place and version of all tensors of theirs.
+    """
     return [
         (name, t.data_ptr(), 0 if t.is_inference() else t._version, t.dtype, t.device)
         for name, conv in _foldable(model)
@@ -142,7 +147,7 @@ def _copied(detector: Detector) -> Tuple[Optional[Detector], Optional[str]]:
     """The detector :func:`without_norms` and an empty text, or None and why there is no copy."""
     try:
         return without_norms(detector), ""
-    except Exception as e:  # a model may hold anything, and that says how it refuses to be copied
+    except Exception as e:  # a part of the model may refuse to be copied in its own way
         if is_out_of_memory(e):
             raise
         return None, f"it cannot be copied ({_first_line(e)})"
@@ -150,7 +155,7 @@ def _copied(detector: Detector) -> Tuple[Optional[Detector], Optional[str]]:
 
 def _difference(detector: Detector, twin: Detector, batched_input: Dict) -> Optional[str]:
     """
-    What a copy does otherwise than the detector beyond rounding, as text.
+    Say in words what a copy does otherwise than the detector beyond rounding.
 
     Empty if it does the same; None if the image does not show it.
     """
@@ -165,7 +170,7 @@ def _difference(detector: Detector, twin: Detector, batched_input: Dict) -> Opti
             found = twin.run([batched_input])
             same = _agree(expected.features, found.features, tolerance)
             same = same and _found_again(detected, _detections(twin, found), tolerance)
-        except (AttributeError, TypeError, RuntimeError) as e:  # so fails what misses a norm
+        except (AttributeError, TypeError, RuntimeError) as e:  # code that uses a norm fails so
             if is_out_of_memory(e):
                 raise
             return f"without its norms it fails ({_first_line(e)})"
@@ -180,7 +185,9 @@ def _detections(detector: Detector, forward_pass: ForwardPass) -> Tensor:
 
 
 def _found_again(expected: Tensor, found: Tensor, tolerance: float) -> bool:
-    """Whether most rows are there, in any order. Rounding may move a few across a threshold."""
+    """
+    Tell whether most rows are there, in any order. Rounding may move a few across a threshold.
+    """
     if not len(expected) or not len(found):
         return not len(expected)
     wide = torch.promote_types(expected.dtype, torch.float32)  # cdist knows no half precision
@@ -189,7 +196,9 @@ def _found_again(expected: Tensor, found: Tensor, tolerance: float) -> bool:
 
 
 def _agree(expected: Dict[str, Tensor], found: Dict[str, Tensor], tolerance: float) -> bool:
-    """Whether feature maps are the same, in comparison with the largest value of each level."""
+    """
+    Tell whether feature maps are the same, in comparison with the largest value of each level.
+    """
     errors = {level: (a - found[level]).abs().amax() for level, a in expected.items()}
     return all(errors[level] <= tolerance * a.abs().amax() for level, a in expected.items())
 

@@ -1,4 +1,4 @@
-"""One run of a detector: what heads are given, and what they ask the detector about."""
+"""The record of one run of a detector, which heads work with and ask the detector about."""
 
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Tuple

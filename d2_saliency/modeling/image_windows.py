@@ -1,6 +1,6 @@
 """
-Parts of an image that hold nearly all of a detection's gradient, and the detector's input cut down
-to them.
+Windows of an image that hold nearly all of a detection's gradient, and the detector's input cut
+down to them.
 """
 
 from typing import Dict, NamedTuple

@@ -1,10 +1,13 @@
-"""Feature maps of any module of a model, by the module's name."""
+"""Records the feature map of any module of a model, by the module's name."""
 
+import logging
 from contextlib import contextmanager
-from typing import Any, Callable, Iterator, List
+from typing import Any, Callable, Iterator, List, Sequence
 
 import torch
 from torch import Tensor, nn
+
+logger = logging.getLogger(__name__)
 
 
 class LayerError(ValueError):
@@ -31,8 +34,7 @@ def recorded_output(model: nn.Module, layer: str) -> Iterator[List[Tensor]]:
 
     def record(module, inputs, output):
         outputs.append(output)
-        # What follows may work in place: it gets a copy, so that the recorded values stay what they
-        # were.
+        # The next layer may work in place. It gets a copy, so that the recorded values stay.
         return output.clone() if isinstance(output, Tensor) else None
 
     handle = modules[layer].register_forward_hook(record)
@@ -71,6 +73,17 @@ def layer_names(model: nn.Module, run: Callable[[], object], depth: int = 4) -> 
         for handle in handles:
             handle.remove()
     return [n for n, m in model.named_modules() if n and m in found and n.count(".") < depth]
+
+
+def warn_of_zeros(layer: str, maps: Sequence[Tensor]) -> None:
+    """Say why maps (5, h, w) of detections at a layer are zero, where some are."""
+    zero = sum(not bool(m.any()) for m in maps)
+    if zero:
+        logger.warning(
+            f"The maps of {zero} detections are zero at LAYER '{layer}': they were not read from "
+            "it. Levels of a pyramid serve objects of different sizes; LAYER auto takes that of "
+            "each detection."
+        )
 
 
 def _is_map(output: Any) -> bool:

@@ -22,7 +22,7 @@ def at_least_single(x: Tensor) -> Tensor:
 
 def softmax_log_odds(logits: Tensor) -> Tensor:
     """
-    For each of V classes, z_c - log sum_{k != c} exp(z_k).
+    Compute z_c - log sum_{k != c} exp(z_k) for each of V classes.
 
     Args:
         logits: (..., V), V >= 2.
@@ -31,7 +31,7 @@ def softmax_log_odds(logits: Tensor) -> Tensor:
         Tensor: (..., V), at least in single precision, as all that this module returns.
     """
     logits = at_least_single(logits)
-    # Of the likeliest class alone 1 - p may be lost; every other p is at most 1/2.
+    # Only the likeliest class may lose its 1 - p; every other p is at most 1/2.
     is_top = F.one_hot(logits.argmax(-1), logits.shape[-1]).bool()
     top = logits - logits.masked_fill(is_top, float("-inf")).logsumexp(-1, keepdim=True)
     log_probs = logits.log_softmax(-1)
@@ -41,8 +41,8 @@ def softmax_log_odds(logits: Tensor) -> Tensor:
 
 def log_odds_of(probs: Tensor) -> Tensor:
     """
-    Of probabilities of which nothing else is known. Where they round to 0 or 1, the derivative is
-    0.
+    Compute the log-odds of probabilities of which nothing else is known. Where they round to 0 or
+    1, the derivative is 0.
     """
     probs = at_least_single(probs)
     kind = torch.finfo(probs.dtype)

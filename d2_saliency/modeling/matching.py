@@ -1,6 +1,4 @@
-"""
-Finding detections again: which detection of a noisy image is which detection of the clean one.
-"""
+"""Finds detections again: it matches those of a noisy image with those of the clean one."""
 
 from typing import Tuple
 
@@ -28,13 +26,42 @@ def match_instances(
         tuple[Tensor, Tensor]: indices into ``reference`` (increasing) and into ``candidates``, both
         of shape (P,).
     """
+    similarity = _iou(reference, candidates)
+    return _pairs(torch.where(similarity > iou_thresh, similarity, 0.0), reference)
+
+
+def match_repeated(
+    reference: Instances, candidates: Instances, iou_thresh: float = 0.7, score_tol: float = 0.05
+) -> Tuple[Tensor, Tensor]:
+    """
+    One-to-one matching of detections with those of another run on the same image.
+
+    Unlike :func:`match_instances` it also compares scores, so that equal boxes of one class, which
+    a detector without NMS may output, are told apart. Among all one-to-one matchings of pairs of
+    the same class, with an IoU above ``iou_thresh`` and scores that differ by at most
+    ``score_tol``, the one with the largest sum of IoUs minus differences of scores is taken.
+
+    Args and returns: as for :func:`match_instances`; both sides also have ``scores``.
+    """
+    iou = _iou(reference, candidates)
+    change = (reference.scores[:, None] - candidates.scores[None]).detach().abs().cpu()
+    similar = (iou > iou_thresh) & (change <= score_tol)
+    return _pairs(torch.where(similar, iou - change, 0.0), reference)
+
+
+def _iou(reference: Instances, candidates: Instances) -> Tensor:
+    """(N, M), on the CPU: IoU, 0 for different classes."""
     iou = pairwise_iou(reference.pred_boxes, candidates.pred_boxes).detach().cpu()
     same_class = reference.pred_classes[:, None].cpu() == candidates.pred_classes[None, :].cpu()
-    iou = torch.where(same_class & (iou > iou_thresh), iou, torch.zeros_like(iou))
+    return torch.where(same_class, iou, 0.0)
+
+
+def _pairs(similarity: Tensor, reference: Instances) -> Tuple[Tensor, Tensor]:
+    """The one-to-one pairs with the largest sum of similarities (N, M); those with 0 are left."""
     rows, cols = (
         torch.as_tensor(index, dtype=torch.long)
-        for index in linear_sum_assignment(iou, maximize=True)
+        for index in linear_sum_assignment(similarity, maximize=True)
     )
-    found = iou[rows, cols] > 0
+    found = similarity[rows, cols] > 0
     device = reference.pred_classes.device
     return rows[found].to(device), cols[found].to(device)

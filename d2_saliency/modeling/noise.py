@@ -1,6 +1,6 @@
 """
-Noise passes: the detector on noisy copies of an image, its detections found again. For all Smooth*
-methods.
+Noise passes, for all Smooth* methods: they run the detector on noisy copies of an image and find
+its detections again.
 """
 
 from contextlib import nullcontext
@@ -62,7 +62,7 @@ What the methods of the mixin find on ``self``: those of the saliency head, whic
 
 class NoiseMixin(Head):
     """
-    The options of ``MODEL.SALIENCY_HEAD.SMOOTHGRAD``, and noise passes with them.
+    Reads the options of ``MODEL.SALIENCY_HEAD.SMOOTHGRAD`` and runs noise passes with them.
 
     Comes before the saliency head in the list of base classes of a Smooth* method.
     """
@@ -94,7 +94,7 @@ class NoiseMixin(Head):
             autocast: let :meth:`noise_passes` run the detector in bfloat16 where the method says
                 that it may.
             window: "off", or "auto" for passes on a part of the image, see :class:`ODSmoothGrad`.
-            kwargs: see the saliency head.
+            kwargs: arguments of the saliency head.
         """
         check_values("MODEL.SALIENCY_HEAD.SMOOTHGRAD", locals())
         super().__init__(**kwargs)
@@ -152,8 +152,7 @@ class NoiseMixin(Head):
         if match == "index" and not detector.knows_provenance:
             raise ValueError(
                 "SMOOTHGRAD.MATCH 'index' follows a detection's proposal or anchor, which are not "
-                "known for "
-                f"{type(detector).__name__}; use 'detection'."
+                f"known for {type(detector).__name__}; use 'detection'."
             )
         image = batched_input["image"]
         # A folded model lacks the norms, which may be named.
@@ -192,7 +191,8 @@ class NoiseMixin(Head):
 
 def match_counts(num_matched: Tensor, num_samples: int) -> Fields:
     """
-    What ``Instances`` say of noise passes: in how many of them each detection was found again.
+    The fields of ``Instances`` that count noise passes: in how many of them each detection was
+    found again.
 
     Args:
         num_matched: (N,), long, 0..num_samples.

@@ -1,6 +1,6 @@
 """
-Objects that the user names by box and class, whether the model detects them or not: why was this
-missed?
+Objects that the user names by box and class, whether the model detects them or not. Their maps
+answer why one was missed.
 """
 
 from typing import Dict, Tuple
@@ -10,7 +10,7 @@ from detectron2.structures import Boxes, Instances, pairwise_iou
 from torch import Tensor
 
 from .meta_arch.base import SaliencyMixin, head_of, refuse_inference_mode
-from .optimize import frozen_parameters
+from .optimize import frozen_parameters, outside_autocast
 from .saliency_heads.build import black_box_methods
 
 SAME_OBJECT_IOU = 0.5  # a detection of the same class with a larger IoU detects the object
@@ -27,7 +27,7 @@ def explain_objects(
     which parts of the image make any output more like the object: this box, and this class alone.
 
     Args:
-        model: see :func:`explainable`.
+        model: a result of :func:`explainable`.
         batched_input: the image, as for the model's forward.
         boxes: (N, 4), pixels of the network input; clipped to it.
         classes: (N,), long, indices of classes.
@@ -47,20 +47,20 @@ def explain_objects(
     if not model.knows_provenance and not head.black_box:
         raise ValueError(
             f"{type(head).__name__} cannot explain a given box of {type(model).__name__}, whose "
-            "proposals or anchors "
-            f"are not known; use {' or '.join(black_box_methods())}."
+            f"proposals or anchors are not known; use {' or '.join(black_box_methods())}."
         )
     image = batched_input["image"].to(model.input_device)
     batched_input = {**batched_input, "image": image}
     objects = _named_objects(
         boxes.to(image.device), classes.to(image.device), tuple(image.shape[-2:])
     )
-    with torch.no_grad():
-        found = model.run([batched_input]).instances[0]
-        objects.detected = _is_detected(objects, found[found.scores > head.score_thresh])
-        clean = model.locate([batched_input], [objects])
-    with torch.enable_grad(), frozen_parameters(model):
-        fields = head(model, batched_input, clean)
+    with outside_autocast(image.device):
+        with torch.no_grad():
+            found = model.run([batched_input]).instances[0]
+            objects.detected = _is_detected(objects, found[found.scores > head.score_thresh])
+            clean = model.locate([batched_input], [objects])
+        with torch.enable_grad(), frozen_parameters(model):
+            fields = head(model, batched_input, clean)
     scores = clean.instances[0].scores.detach()
     return Instances(
         objects.image_size,
@@ -84,8 +84,7 @@ def check_boxes(boxes: Tensor, image_size: Tuple[int, int]) -> None:
         if not is_valid:
             raise ValueError(
                 f"The box {', '.join(f'{v:g}' for v in given)} has no area inside of the image of "
-                f"{image_size[1]} x "
-                f"{image_size[0]} pixels; give x_min, y_min, x_max, y_max."
+                f"{image_size[1]} x {image_size[0]} pixels; give x_min, y_min, x_max, y_max."
             )
 
 

@@ -1,4 +1,4 @@
-"""Less work for the same function."""
+"""Computes the same function with less work."""
 
 from contextlib import contextmanager
 from typing import ContextManager, Iterator
@@ -31,3 +31,8 @@ def half_precision(device: torch.device, enabled: bool = True) -> ContextManager
     hardware.
     """
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=enabled)
+
+
+def outside_autocast(device: torch.device) -> ContextManager:
+    """Run what is inside in the model's own precision, whatever autocast is around it."""
+    return torch.autocast(torch.device(device).type, enabled=False)

@@ -1,5 +1,6 @@
 """
-What a detector says before its score threshold and NMS, and which of it speaks of a given object.
+Raw outputs of a detector, before its score threshold and NMS, and how similar each is to a given
+object.
 """
 
 from typing import NamedTuple, Tuple
@@ -8,8 +9,6 @@ import torch
 from detectron2.structures import Boxes, Instances, pairwise_iou
 from torch import Tensor
 from torch.nn import functional as F
-
-COORD_SCALE = 0.1  # a coordinate that is off by this share of the box's side weighs 1/e
 
 # Shape shorthand: N target objects, R raw outputs of one image, K foreground classes, V entries of
 # a class vector.
@@ -44,8 +43,8 @@ def clipped(boxes: Tensor, image_size: Tuple[int, int]) -> Tensor:
 
 def raw_outputs_of_instances(instances: Instances) -> RawOutputs:
     """
-    For a model that only returns ``Instances``: the class vector has the score at the class and is
-    0 elsewhere.
+    Make raw outputs for a model that only returns ``Instances``: the class vector has the score at
+    the class and is 0 elsewhere.
     """
     boxes = instances.pred_boxes.tensor
     return RawOutputs(boxes[:, None], one_class_vectors(instances), instances.scores)
@@ -76,17 +75,16 @@ def class_similarity(targets: Instances, raw: RawOutputs) -> Tensor:
     zero vector.
     """
     size = max(targets.class_vectors.shape[1], raw.vectors.shape[1])
-    both = (
-        v.float() for v in (targets.class_vectors, raw.vectors)
-    )  # of which one may be in half precision
+    # One of them may be in half precision.
+    both = (v.float() for v in (targets.class_vectors, raw.vectors))
     ours, theirs = (F.normalize(F.pad(v, (0, size - v.shape[1])), dim=1) for v in both)
     return ours @ theirs.T
 
 
 def detection_similarity(targets: Instances, raw: RawOutputs) -> Tensor:
     """
-    How much each output speaks of each target object: ``s = IoU * cos(P_t, P_j) * objectness``
-    (D-RISE, Eq. 1 to 5).
+    Measure how much each output speaks of each target object: ``s = IoU * cos(P_t, P_j) *
+    objectness`` (D-RISE, Eq. 1 to 5).
 
     Args:
         targets: N objects with ``pred_boxes`` in pixels of the network input, ``pred_classes`` and
@@ -108,48 +106,3 @@ def class_probability(targets: Instances, raw: RawOutputs) -> Tensor:
 def best(values: Tensor) -> Tensor:
     """The largest of R values per target (N, R) -> (N,); 0 where there is no output at all."""
     return values.amax(dim=1) if values.shape[1] else torch.zeros(len(values), device=values.device)
-
-
-def output_weights(targets: Instances, raw: RawOutputs) -> Tensor:
-    """
-    How well the best output speaks of each of the five outputs of N targets: the weights of D-RISE.
-
-        class           max_j s(t, j)                                            D-RISE, Eq. (1)
-        coordinate c    max_j s(t, j) * exp(-|c_t - c_j| / (0.1 * side))   ours; side: width, height
-
-    Returns:
-        Tensor: (N, 5), in [0, 1].
-    """
-    similarity = detection_similarity(targets, raw)
-    if not len(raw.boxes):
-        return similarity.new_zeros(len(targets), 5)
-    most_similar = similarity.max(dim=1)
-    first = _coordinate_weights(
-        targets, raw, most_similar.values[:, None], most_similar.indices[:, None]
-    )[..., 0]
-    # What is less similar than this weighs less whatever its coordinates are; that is nearly all of
-    # a dense detector.
-    rivals = (
-        (similarity > first.amin(0)[:, None]).any(dim=0).nonzero()[:, 0].expand(len(targets), -1)
-    )
-    weights = _coordinate_weights(targets, raw, similarity.gather(1, rivals), rivals)
-    return torch.stack(
-        [most_similar.values, *torch.cat([weights, first[..., None]], dim=2).amax(2)], dim=1
-    )
-
-
-def _coordinate_weights(
-    targets: Instances, raw: RawOutputs, similarity: Tensor, index: Tensor
-) -> Tensor:
-    """
-    (4, N, S) for the outputs ``index`` (N, S), of the given similarity (N, S), one row for each
-    target.
-    """
-    corners = targets.pred_boxes.tensor
-    sides = (corners[:, 2:] - corners[:, :2]).clamp(min=1).repeat(1, 2)
-    classes = (
-        targets.pred_classes if raw.boxes.shape[1] > 1 else torch.zeros_like(targets.pred_classes)
-    )
-    boxes = raw.boxes[index, classes[:, None]]  # (N, S, 4)
-    distance = (boxes - corners[:, None]).abs() / sides[:, None]
-    return (similarity[..., None] * (-distance / COORD_SCALE).exp()).permute(2, 0, 1)

@@ -1,4 +1,4 @@
-"""RoIAlign as two small matrices, so that its transpose (the gradient) is one too."""
+"""RoIAlign as two small matrices, so that its transpose (the gradient) has two as well."""
 
 import math
 from typing import List, Tuple

@@ -1,7 +1,4 @@
-"""
-Backward passes that leave out where there is nothing: a detection has gradients in a part of each
-layer only.
-"""
+"""Backward passes that skip the zeros: a detection has gradients in a part of each layer only."""
 
 from contextlib import contextmanager
 from typing import Iterator, Optional, Tuple
@@ -41,14 +38,25 @@ def skipping_zeros(enabled: bool = True) -> Iterator[None]:
 
 class _SparseConvolutions(TorchFunctionMode):
     """
-    Detectron2 calls convolutions as functions, so they are replaced where torch dispatches
-    functions.
+    Replaces convolutions where torch dispatches functions: Detectron2 calls them as functions.
     """
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        if function is F.conv2d and torch.is_grad_enabled():
+        if function is F.conv2d and torch.is_grad_enabled() and not _computed_again():
             return _conv2d(*args, **(kwargs or {}))
         return function(*args, **(kwargs or {}))
+
+
+def _computed_again() -> bool:
+    """
+    Whether what is computed may be computed again in the backward pass (torch.utils.checkpoint).
+
+    That happens outside of the mode and has to save the same tensors, so such convolutions are left
+    as they are. Torch shows it by the hooks for saved tensors that a checkpoint sets; old versions
+    do not.
+    """
+    hooks = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
+    return hooks is not None and hooks(True) is not None
 
 
 def _conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> Tensor:
@@ -119,14 +127,14 @@ def _nonzero_window(gradient: Tensor) -> Optional[Window]:
     The smallest rows and columns of (B, C, H, W) that hold all that is not zero; None if nothing
     is.
     """
-    # Two reductions read it once each; (gradient != 0).any() would write as much as it reads.
+    # Two reductions read the gradient once each; (gradient != 0).any() would also write as much.
     nonzero = ((gradient.amax(1) != 0) | (gradient.amin(1) != 0)).any(0)
     rows, columns = (nonzero.any(axis).nonzero()[:, 0].tolist() for axis in (1, 0))
     return (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)) if rows else None
 
 
 def _to_input(gradient: Tensor, shape, weight: Tensor, padding, ctx) -> Tensor:
-    # Of the input, only shape, type and layout count for the gradient to it.
+    # The gradient to the input depends only on its shape, type and layout.
     x = _empty_like(gradient, shape)
     conv = (ctx.stride, padding, ctx.dilation, False, [0, 0], ctx.groups)
     return torch.ops.aten.convolution_backward(

@@ -1,4 +1,4 @@
-"""What a saliency map explains: the five scalar outputs of each detection."""
+"""The targets of explanations: the five scalar outputs of each detection."""
 
 from typing import List, Tuple
 
@@ -49,7 +49,8 @@ def differentiable_targets(
     instances: Instances, class_target: str = "score"
 ) -> Tuple[Tensor, Tensor]:
     """
-    What to differentiate for :func:`instance_targets`: y, and slopes to multiply its gradient with.
+    Prepare :func:`instance_targets` for differentiation: y, and slopes to multiply its gradient
+    with.
 
     A score s is differentiated as its log-odds l, for ds = s (1 - s) dl: dl has all its digits
     where s rounds to 1, and is not too small for half precision, as s (1 - s) may be.
@@ -58,7 +59,7 @@ def differentiable_targets(
         instances: as for :func:`instance_targets`, and ``class_log_odds`` (N, K) of the scores, see
             :mod:`.log_odds`. Where an architecture does not reveal them, the score is
             differentiated as it is.
-        class_target: see :func:`instance_targets`.
+        class_target: as for :func:`instance_targets`.
 
     Returns:
         y (N, 5), and slopes (N, 5): 1, for a score its s (1 - s), but at least ``SMALLEST_SLOPE``.
@@ -74,8 +75,7 @@ def differentiable_targets(
 
 def target_objects(instances: Instances) -> Instances:
     """
-    What outputs are compared with to see whether they speak of the same N objects
-    (:func:`detection_similarity`).
+    Describe N objects so that outputs can be compared with them (:func:`detection_similarity`).
 
     Args:
         instances: with ``pred_boxes``, ``pred_classes`` and ``class_vectors`` (N, V). Where
@@ -122,8 +122,8 @@ def _mask_targets(instances: Instances) -> Tensor:
     if not instances.has("mask_logits"):
         raise ValueError(
             "MODEL.SALIENCY_HEAD.MASK_OUTPUT needs a Mask R-CNN whose features are known, and a "
-            "method that looks at "
-            "gradients of features or pixels, such as ODSmoothGrad or ODAM; leave it at False."
+            "method that looks at gradients of features or pixels, such as ODSmoothGrad or ODAM; "
+            "leave it at False."
         )
     return torch.cat([instances.mask_logits[:, None], instances.raw_boxes], dim=1)
 
@@ -133,8 +133,7 @@ def _score_only_target(instances: Instances, class_target: str) -> Tensor:
     if class_target == "contrast":
         raise ValueError(
             "CLASS_TARGET 'contrast' needs the logits of all classes, which this architecture does "
-            "not reveal; "
-            "use 'score' or 'logit'."
+            "not reveal; use 'score' or 'logit'."
         )
     if instances.has("target_classes") and not torch.equal(
         instances.target_classes, instances.pred_classes
@@ -145,5 +144,5 @@ def _score_only_target(instances: Instances, class_target: str) -> Tensor:
         )
     if class_target == "score":
         return instances.scores
-    # The logit of a sigmoid score; for a softmax score the log-odds against all other classes.
+    # A sigmoid score has this logit; a softmax score has log-odds against all other classes.
     return torch.logit(instances.scores, eps=torch.finfo(instances.scores.dtype).eps)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..structures import MASK_OUTPUTS, OUTPUTS, SaliencyMaps
 from ..utils.files import atomic_path
+from ..utils.regular_files import open_regular
 
 COUNTS = ("num_matched", "num_samples")
 """Fields that methods with noise passes have beside the maps."""
@@ -19,7 +20,7 @@ class MapsError(ValueError):
     """Maps that cannot be read; the message is one line that names the file and says what to do."""
 
 
-def save_maps(path: Union[str, Path], instances: Instances) -> None:
+def save_maps(path: Union[str, Path], instances: Instances, run: str = "") -> None:
     """
     Save the maps and boxes of one image's detections; :func:`load_maps` reads them.
 
@@ -36,6 +37,7 @@ def save_maps(path: Union[str, Path], instances: Instances) -> None:
     - num_matched, num_samples: int64 (N,), if the method has noise passes
     - mask_values, mask_shapes, mask_peaks, mask_regions: the same of pred_mask_saliency, one map
       each, if it is there
+    - run: ``run``, the digest of the run that made them (:func:`.run_info.run_info`), as text
 
     Raises:
         OutputError: the folder cannot be made or written to.
@@ -47,6 +49,7 @@ def save_maps(path: Union[str, Path], instances: Instances) -> None:
         "boxes": instances.pred_boxes.tensor.detach().cpu(),
         "scores": instances.scores.detach().cpu(),
         "classes": instances.pred_classes.cpu(),
+        "run": np.array(run),
     }
     arrays.update({name: instances.get(name).cpu() for name in COUNTS if instances.has(name)})
     if instances.has("pred_mask_saliency"):
@@ -75,25 +78,36 @@ def _packed(saliency: SaliencyMaps) -> Dict[str, Any]:
     }
 
 
-def load_maps(path: Union[str, Path]) -> Instances:
+def load_maps(path: Union[str, Path], run: str = "") -> Instances:
     """
     What :func:`save_maps` saved, with the fields pred_boxes, scores, pred_classes, pred_saliency
     and, if they were there, num_matched, num_samples and pred_mask_saliency. Maps are float32,
     exact to 0.05 % (values above 6e-5 of a map's peak).
 
+    Args:
+        run: digest of the run that is to have made them; "": any. Files of before, which do not
+            name their run, are of any.
+
     Raises:
-        OSError: there is no such file.
-        MapsError: it is damaged, or another file. Nothing in it is unpickled.
+        OSError: there is no such file, or it is a pipe or a device.
+        MapsError: it is damaged, another file, or of another run. Nothing in it is unpickled.
     """
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         try:
             with np.load(file, allow_pickle=False) as content:
-                return _instances({name: torch.from_numpy(content[name]) for name in content.files})
+                made_by = str(content["run"]) if "run" in content.files else ""
+                names = [name for name in content.files if name != "run"]
+                instances = _instances({name: torch.from_numpy(content[name]) for name in names})
         except Exception as e:  # zipfile, zlib, numpy and torch say it in many ways
             reason = " ".join(str(e).split()) or type(e).__name__
             raise MapsError(
                 f"The maps {str(path)!r} are damaged ({reason}): explain the image again."
             ) from e
+    if run and made_by and made_by != run:
+        raise MapsError(
+            f"The maps {str(path)!r} are of a run with other settings: explain the image again."
+        )
+    return instances
 
 
 def _instances(arrays: Dict[str, Tensor]) -> Instances:

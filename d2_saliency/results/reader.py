@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, Dict, Union
 
+from ..utils.regular_files import MAX_JSON, read_regular
 from .writer import SCHEMA_VERSION
 
 
@@ -19,7 +20,8 @@ def load_results(output_dir: Union[str, Path]) -> Dict[str, Any]:
     What results.json and errors.json say, in the form of the present schema (see :mod:`.results`).
 
     Paths are added, relative to the folder: "picture" to each image, and "maps" to each detection,
-    the file that :func:`d2_saliency.results.maps_file.load_maps` reads.
+    the file that :func:`d2_saliency.results.maps_file.load_maps` reads; and "run" to each
+    detection, the digest of the run that made it.
 
     Returns:
         dict: "schema_version", "runs", "images", "detections" and "errors".
@@ -58,6 +60,9 @@ def _in_present_form(folder: Path, results: Dict[str, Any]) -> Dict[str, Any]:
             "reads 1 to "
             f"{SCHEMA_VERSION}: install the version that wrote it."
         )
+    digests = {run["method"]: run.get("digest", "") for run in results["runs"]}
+    for detection in results["detections"]:
+        detection["run"] = digests.get(detection["method"], "")
     names = [image["name"] for image in results["images"]]
     names += [d[key] for d in results["detections"] for key in ("image", "method")]
     for name in names:
@@ -89,7 +94,7 @@ def _upgrade_from_1(results: Dict[str, Any]) -> None:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_regular(path, MAX_JSON))
     except (OSError, ValueError) as e:
         raise ResultsError(
             f"No report without a readable {str(path)!r} ({e}): explain some images first."

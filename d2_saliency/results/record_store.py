@@ -10,8 +10,10 @@ from typing import Any, Dict, List, Optional, Union
 
 from ..utils.digest import digest, file_digest
 from ..utils.files import output_errors, write_json
+from ..utils.regular_files import MAX_IMAGE, read_regular
 
 MAX_NAME_LENGTH = 80
+MAX_RECORD = 10**8  # bytes
 
 
 class RecordStore:
@@ -40,7 +42,7 @@ class RecordStore:
         A file that cannot be read has a digest, too: no image with it is ever finished, and reading
         it says why.
         """
-        return digest(self.run_digest, *more, file_digest(file))
+        return digest(self.run_digest, *more, file_digest(file, MAX_IMAGE))
 
     def write(self, name: str, record: Dict[str, Any], input_digest: str = "") -> None:
         """
@@ -59,7 +61,7 @@ class RecordStore:
     def read(self, name: str) -> Dict[str, Any]:
         """The record that this run wrote of an image, perhaps before it was stopped; {} if none."""
         try:
-            record = json.loads(self._path(name).read_text(encoding="utf-8"))
+            record = json.loads(read_regular(self._path(name), MAX_RECORD))
         except (OSError, ValueError, RecursionError):  # none yet, or not ours
             return {}
         ours = isinstance(record, dict) and record.get("run") == self.run_digest

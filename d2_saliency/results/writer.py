@@ -4,7 +4,8 @@ Writes what a run leaves in its output folder; a run that was stopped goes on wh
 OUT/maps/<method>/<image>.npz      the maps of one image (:func:`.maps_file.save_maps`)
 OUT/report/pictures/<image>.jpg    the picture, reduced to what the report shows
 OUT/records/<method>/<image>.json  an image's part of the two files below; written last: an image
-                                   with it is done
+                                   with it is done, as long as the files that belong to it are
+                                   those that it names
 OUT/results.json                   {"schema_version", "runs", "images", "detections"}: one run per
                                    method, one record per detection and method
                                    (:func:`.reader.load_results`)
@@ -22,6 +23,7 @@ from detectron2.structures import Instances
 from PIL import Image
 
 from ..structures import saliency_fields
+from ..utils.digest import file_digest
 from ..utils.files import atomic_path, check_writable, write_json
 from .class_names import class_name
 from .flags import detection_flags
@@ -60,13 +62,14 @@ class ResultsWriter:
 
     def is_done(self, name: str, digest: str) -> bool:
         """
-        Whether the outputs of image ``name`` are complete, and made by this config from this input.
+        Whether the outputs of image ``name`` are complete, undamaged, and made by this config from
+        this input.
 
         Args:
             digest: from :meth:`RecordStore.input_digest` of ``records``.
         """
-        finished = self.records.finished(name, digest) is not None
-        return finished and self._maps_path(name).is_file()
+        record = self.records.finished(name, digest)
+        return record is not None and record.get("files") == self._files(name)
 
     def add_image(
         self,
@@ -81,7 +84,8 @@ class ResultsWriter:
         metrics: Optional[Sequence[Dict[str, float]]] = None,
     ) -> None:
         """
-        Write everything about one image.
+        Write everything about one image but its panels. They belong to its record, too, so they are
+        there before.
 
         Args:
             name: folder name of the image, from :func:`d2_saliency.utils.image_files.output_names`
@@ -94,11 +98,11 @@ class ResultsWriter:
             warnings: notes on the image as a whole
             metrics: for each detection, name -> value of what was measured on its maps
         """
-        with atomic_path(self.output_dir / "report" / "pictures" / f"{name}.jpg") as temporary:
+        with atomic_path(self._picture_path(name)) as temporary:
             picture = Image.fromarray(np.ascontiguousarray(image[:, :, ::-1]))
             picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
             picture.save(temporary, quality=88)
-        save_maps(self._maps_path(name), instances)
+        save_maps(self._maps_path(name), instances, self.run["digest"])
         about = {
             "name": name,
             "file": str(path),
@@ -110,7 +114,8 @@ class ResultsWriter:
         detections = self._detection_records(name, instances, class_names)
         for detection, values in zip(detections, metrics or ()):
             detection["metrics"] = {key: _number(value) for key, value in values.items()}
-        self.records.write(name, {"image": about, "detections": detections}, digest)
+        record = {"image": about, "detections": detections, "files": self._files(name)}
+        self.records.write(name, record, digest)
 
     def add_error(self, name: str, path: Union[str, Path], message: str) -> None:
         """Note that an image failed, and why. It is tried again when the run is resumed."""
@@ -150,8 +155,21 @@ class ResultsWriter:
             for i in range(len(instances))
         ]
 
+    def _files(self, name: str) -> Dict[str, List[Any]]:
+        """Size and digest of each file that belongs to an image's record, by its path."""
+        panels = (self.output_dir / name / self.method).glob("[!.]*.png")
+        paths = [self._maps_path(name), self._picture_path(name), *panels]
+        return {
+            path.relative_to(self.output_dir).as_posix(): [path.stat().st_size, file_digest(path)]
+            for path in paths
+            if path.is_file() and not path.is_symlink()
+        }
+
     def _maps_path(self, name: str) -> Path:
         return self.output_dir / "maps" / self.method / f"{name}.npz"
+
+    def _picture_path(self, name: str) -> Path:
+        return self.output_dir / "report" / "pictures" / f"{name}.jpg"
 
 
 def finish_results(

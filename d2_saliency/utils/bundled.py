@@ -7,8 +7,8 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 def bundled(path: str) -> Path:
     """
-    Where a file or folder of the repository is: in the package where it is installed (setup.py
-    copies it there), beside the package in a checkout.
+    Find a file or folder of the repository: in the package where it is installed (setup.py copies
+    it there), beside the package in a checkout.
 
     Args:
         path: in the repository, e.g. "configs/demo/faster_rcnn_planted.yaml".

@@ -1,5 +1,5 @@
 """
-Files that a config names by an address: fetched into the cache, within limits, or not at all.
+Fetches the files that a config names by an address into the cache, within limits, or not at all.
 
 Detectron2 leaves this to iopath, which joins the address into a path of its cache, ``..`` included,
 takes files of different servers for one another, and keeps whatever comes, however large or slow.
@@ -39,17 +39,17 @@ BLOCK = 2**20  # bytes
 
 
 class DownloadError(ValueError):
-    """A file that is not fetched; the message is the reason, without the address."""
+    """A file was not fetched; the message is the reason, without the address."""
 
 
 class LimitError(DownloadError):
-    """A file that is too large or comes too slowly."""
+    """A file is too large or comes too slowly."""
 
 
 @dataclass(frozen=True)
 class Limits:
     """
-    What a download may cost.
+    Limits of a download.
 
     Attributes:
         max_bytes: size of the file.
@@ -69,7 +69,7 @@ DEFAULT_LIMITS = Limits()
 
 
 def is_address(name: str) -> bool:
-    """Whether Detectron2 takes a name for a file on a server."""
+    """Tell whether Detectron2 takes a name for a file on a server."""
     return name.startswith(PREFIXES)
 
 
@@ -109,9 +109,9 @@ def fetched(address: str, limits: Limits) -> Iterator[Path]:
         path = _fetch(address, limits)
     except DownloadError:
         raise
-    except Exception as e:  # of the network, the disk or the catalog; their kinds are many
+    except Exception as e:  # network, disk and catalog raise many kinds
         reason = str(e.reason if type(e) is URLError else e) or type(e).__name__
-        # Parts of it may be the server's, which shall not control the terminal.
+        # The server may have written parts of it, and must not control the terminal.
         raise DownloadError("".join(c if c.isprintable() else " " for c in reason)[:300]) from e
     try:
         yield path
@@ -145,7 +145,7 @@ def _fetch(address: str, limits: Limits) -> Path:
 
 
 def _web_address(address: str) -> str:
-    """Where an address of Detectron2's own kinds is in the web."""
+    """Find an address of Detectron2's own kinds in the web."""
     if address.startswith(Detectron2Handler.PREFIX):
         return Detectron2Handler.S3_DETECTRON2_PREFIX + address[len(Detectron2Handler.PREFIX) :]
     if address.startswith(ModelCatalogHandler.PREFIX):
@@ -223,7 +223,7 @@ def _within(seconds: float, work: Callable[[], None]) -> None:
 def _copy(url: str, file: BinaryIO, max_bytes: int) -> None:
     """Write what a server sends; once the file is closed, this ends with the next block."""
     with request.build_opener(_Redirects).open(url, timeout=SILENCE) as response:
-        told = response.length  # None: the server does not say
+        told = response.length  # None where the server does not tell
         if (told or 0) > max_bytes:
             raise LimitError(f"it has more than {max_bytes / 10**6:g} MB")
         size = 0

@@ -1,4 +1,4 @@
-"""Files appear whole or not at all, and an output folder that cannot be used says so."""
+"""Writes files whole or not at all, and explains why an output folder cannot be used."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def atomic_path(path: Union[str, Path]) -> Iterator[Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
             with open(temporary, "rb+") as file:
-                os.fsync(file.fileno())  # or a power cut may leave the new name with no content
+                os.fsync(file.fileno())  # without it, a power cut may leave an empty file
             os.replace(temporary, path)
         finally:
             if os.path.exists(temporary):
@@ -54,6 +54,8 @@ def output_errors(folder: Union[str, Path]) -> Iterator[None]:
     """Turn any OSError of the block into an OutputError that names the folder."""
     try:
         yield
+    except OutputError:
+        raise
     except OSError as e:
         reason = e.strerror or str(e)
         raise OutputError(

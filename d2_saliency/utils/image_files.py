@@ -1,11 +1,12 @@
 """Which image files to read, and under which names to write what comes of them."""
 
 import glob
+import itertools
 import os
 import re
 import unicodedata
 from pathlib import Path
-from typing import Dict, List, Sequence, Union
+from typing import Dict, Iterator, List, Sequence, Union
 
 from .image_io import ImageError, read_image
 
@@ -26,7 +27,7 @@ MAX_NAME_LENGTH = 80  # file systems allow 255 bytes; suffixes and temporary nam
 
 def list_images(inputs: Sequence[str]) -> List[Path]:
     """
-    Files to read, in the order of the inputs, each once.
+    Files to read, in the order of the inputs, each once, whatever links lead to it.
 
     - A file is kept whatever its suffix, and also if it does not exist: reading it says so, and the
       others are read all the same.
@@ -34,7 +35,7 @@ def list_images(inputs: Sequence[str]) -> List[Path]:
       are none), sorted by name. Folders inside it are not entered: ask for them with a pattern,
       ``"folder/**/*.jpg"``.
     - A pattern (``*``, ``?``, ``[...]``, ``**``) that is not itself a file stands for the images it
-      matches, sorted.
+      matches, sorted. ``**`` enters no hidden folders and no links to folders.
 
     Raises:
         ImageError: none of the files exists, or a folder or pattern is without an image.
@@ -44,7 +45,7 @@ def list_images(inputs: Sequence[str]) -> List[Path]:
     files: Dict[str, Path] = {}
     for text in inputs:
         for path in _expand(str(text)):
-            files.setdefault(os.path.abspath(path), path)
+            files.setdefault(os.path.realpath(path), path)
     if not any(map(os.path.exists, files)):
         first = repr(str(next(iter(files.values()))))
         if len(files) == 1:
@@ -113,12 +114,27 @@ def _expand(text: str) -> List[Path]:
         return found
     if os.path.exists(path) or not glob.has_magic(text):  # "photo[1].jpg" may be a file
         return [path]
-    found = [
-        p for p in map(Path, sorted(glob.glob(str(path), recursive=True))) if _looks_like_image(p)
-    ]
+    found = [p for p in map(Path, sorted(set(_matches(str(path))))) if _looks_like_image(p)]
     if not found:
         raise ImageError(f"No image matches {text!r}: check the pattern.")
     return found
+
+
+def _matches(pattern: str) -> Iterator[str]:
+    """
+    Files and folders as ``glob.glob(pattern, recursive=True)`` finds them, but ``**`` stands for
+    folders without links to such, which may lead in circles.
+    """
+    parts = Path(pattern).parts
+    if "**" not in parts:
+        yield from glob.iglob(pattern)
+        return
+    at = parts.index("**")
+    after = list(itertools.dropwhile("**".__eq__, parts[at:])) or ["*"]
+    for base in glob.iglob(os.path.join(*parts[:at])) if at else [os.curdir]:
+        for folder, subfolders, _ in os.walk(base):
+            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+            yield from _matches(os.path.join(glob.escape(str(Path(folder))), *after))
 
 
 def _list_folder(path: Path) -> List[Path]:

@@ -6,10 +6,14 @@ to write.
 import logging
 import os
 from pathlib import Path
-from typing import List, Union
+from typing import BinaryIO, List, Union
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION
+
+from .jpeg_scans import MAX_SCANS, START, num_scans
+from .regular_files import MAX_IMAGE, open_regular
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +25,9 @@ FORMATS = frozenset(
 Pillow's decoders that read pixels alone, by content whatever the suffix. EPS is a program that
 Ghostscript runs.
 """
+
+
+WHITE_IS_ZERO = 0  # a value of PHOTOMETRIC_INTERPRETATION
 
 
 class ImageError(ValueError):
@@ -37,6 +44,7 @@ def read_image(path: Union[str, Path], format: str = "BGR") -> np.ndarray:
     - Of an animation or a file of many pages, the first is read.
     - CMYK is converted without its colour profile, as Pillow does.
     - Grey images of more than 8 bits are scaled, not clipped: see :func:`_to_8_bits`.
+    - Negatives (TIFFs that say that 0 is white) are shown as positives.
 
     Args:
         path: a file
@@ -46,21 +54,24 @@ def read_image(path: Union[str, Path], format: str = "BGR") -> np.ndarray:
         ndarray: uint8, (H, W, 3).
 
     Raises:
-        ImageError: the file is missing, a folder, not an image, damaged or larger than Pillow's
-            safety limit.
+        ImageError: the file is missing, a folder, a pipe or a device, not an image, damaged, of
+            more than a gigabyte, of more pixels than Pillow's safety limit, or a JPEG of more than
+            100 scans.
     """
     if format not in ("BGR", "RGB"):
         raise ValueError(f"Image format must be 'BGR' or 'RGB', got {format!r}.")
-    _check_is_file(path)
     shown = repr(str(path))  # on one line, whatever the name contains
     try:
         # Given a name, Pillow maps an uncompressed TIFF into memory, and scrambles it if EXIF turns
         # it by a quarter.
-        with open(path, "rb") as file, Image.open(file, formats=_formats()) as image:
-            image.load()
-            rgb = _to_rgb(_upright(image, shown), shown)
-    except PermissionError as e:
-        raise ImageError(f"{shown} may not be read: change its permissions.") from e
+        with _open(path) as file:
+            _check_scans(file, shown)
+            with Image.open(file, formats=_formats()) as image:
+                image.load()
+                is_negative = _is_negative(image)
+                rgb = _to_rgb(_upright(image, shown), shown, is_negative)
+    except ImageError:
+        raise
     except UnidentifiedImageError as e:
         raise ImageError(
             f"{shown} is not an image that can be read: save it as JPEG or PNG."
@@ -88,16 +99,34 @@ def _formats() -> List[str]:
     ]  # Pillow was built without some, and plugins bring others
 
 
-def _check_is_file(path: Union[str, Path]) -> None:
+def _open(path: Union[str, Path]) -> BinaryIO:
     shown = repr(str(path))
     if os.path.isdir(path):
         raise ImageError(f"{shown} is a folder: name an image file.")
-    if not os.path.exists(path):
-        raise ImageError(f"{shown} does not exist: check the path.")
-    if not os.path.isfile(path):  # opening a pipe would wait for ever
-        raise ImageError(f"{shown} is not a regular file: name an image file.")
-    if os.path.getsize(path) == 0:
+    try:
+        file = open_regular(path, MAX_IMAGE)
+    except FileNotFoundError as e:
+        raise ImageError(f"{shown} does not exist: check the path.") from e
+    except PermissionError as e:
+        raise ImageError(f"{shown} may not be read: change its permissions.") from e
+    except OSError as e:
+        raise ImageError(f"{shown} cannot be used ({e.strerror}): name an image file.") from e
+    if os.fstat(file.fileno()).st_size == 0:
+        file.close()
         raise ImageError(f"{shown} is empty: copy it again.")
+    return file
+
+
+def _check_scans(file: BinaryIO, shown: str) -> None:
+    if file.read(len(START)) == START:
+        file.seek(0)
+        scans = num_scans(file.read())
+        if scans > MAX_SCANS:
+            raise ImageError(
+                f"{shown} has {scans} scans, each as much work as a picture, and {MAX_SCANS} are "
+                "allowed: save it again as JPEG or PNG."
+            )
+    file.seek(0)
 
 
 def _upright(image: Image.Image, shown: str) -> Image.Image:
@@ -110,9 +139,22 @@ def _upright(image: Image.Image, shown: str) -> Image.Image:
         return image
 
 
-def _to_rgb(image: Image.Image, shown: str) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":
-        grey = _to_8_bits(np.asarray(image), is_16_bits=image.mode.startswith("I;"))
+def _is_negative(image: Image.Image) -> bool:
+    """
+    Whether 0 is white. Pillow turns TIFFs of up to 8 bits itself, and none of more; once it has
+    rotated an image, the tag is lost.
+    """
+    tags = getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
+    return _is_deep(image) and tags.get(PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO
+
+
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode.startswith("I") or image.mode == "F"
+
+
+def _to_rgb(image: Image.Image, shown: str, is_negative: bool) -> Image.Image:
+    if _is_deep(image):
+        grey = _to_8_bits(np.asarray(image), image.mode.startswith("I;"), is_negative)
         return Image.fromarray(grey).convert("RGB")
     if image.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
@@ -122,13 +164,14 @@ def _to_rgb(image: Image.Image, shown: str) -> Image.Image:
     return image.convert("RGB")
 
 
-def _to_8_bits(values: np.ndarray, is_16_bits: bool) -> np.ndarray:
+def _to_8_bits(values: np.ndarray, is_16_bits: bool, is_negative: bool) -> np.ndarray:
     """
     Grey values of more than 8 bits, shape (H, W), as uint8.
 
     16-bit files have a fixed range, 0..65535. Files of 32-bit integers or floats do not say theirs:
     it is taken to be the smallest of 0..1 (floats only), 0..255 and 0..65535 that holds all values,
-    or else minimum to maximum. Values that are not finite become 0.
+    or else minimum to maximum. Values that are not finite become 0. In a negative, the low end of
+    the range is white.
     """
     low, high = 0.0, 65535.0
     is_float = np.issubdtype(values.dtype, np.floating)
@@ -141,7 +184,8 @@ def _to_8_bits(values: np.ndarray, is_16_bits: bool) -> np.ndarray:
         if low >= 0 and fitting:
             low, high = 0.0, fitting[0]
     span = (high - low) or 1.0  # a picture of one value
-    return np.rint((values - low) / span * 255).astype(np.uint8)
+    above = high - values if is_negative else values - low
+    return np.rint(above / span * 255).astype(np.uint8)
 
 
 def _first_line(error: Exception) -> str:

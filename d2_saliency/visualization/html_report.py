@@ -1,6 +1,6 @@
 """
-OUT/index.html and OUT/report/: pictures, detections, their maps and notes, in pages that open
-without a network.
+Writes OUT/index.html and OUT/report/: pictures, detections, their maps and notes, in pages that
+open without a network.
 """
 
 import math
@@ -17,8 +17,7 @@ from .report_image import write_image
 from .saliency_visualizer import BLUR, COLOR_MAP, EDGE_COLOR, MAX_OPACITY
 
 TEMPLATES = Path(__file__).parent / "templates"
-# Pixels of the longer side of a map: a report of a few images is sharp, one of hundreds stays
-# small.
+# Pixels of the longer side of a map. A report of a few images is sharp, one of hundreds is small.
 MAP_SIDE, MIN_MAP_SIDE = 512, 128
 MAP_PIXELS = 400e6  # of all maps together
 # Pixels that a detection's box may differ between methods: a GPU does not repeat itself exactly.
@@ -85,7 +84,7 @@ def _same(record: Dict[str, Any], other: Dict[str, Any]) -> bool:
 
 
 def _entry(detection: Dict[str, dict]) -> Dict[str, Any]:
-    """What the overview needs of a detection."""
+    """Collect what the overview needs of a detection."""
     record = next(iter(detection.values()))
     flags = {method: r["flags"] for method, r in detection.items()}
     return {
@@ -97,7 +96,7 @@ def _entry(detection: Dict[str, dict]) -> Dict[str, Any]:
 
 
 def _outputs(results: Dict[str, Any]) -> Sequence[str]:
-    """What the maps explain; with MASK_OUTPUT, a detection has one more."""
+    """The outputs that the maps explain; with MASK_OUTPUT, a detection has one more."""
     with_mask = any(len(detection["peaks"]) > len(OUTPUTS) for detection in results["detections"])
     return (*OUTPUTS, *MASK_OUTPUTS) if with_mask else OUTPUTS
 
@@ -129,7 +128,7 @@ def _page(results: Dict[str, Any], images: List[Dict[str, Any]]) -> str:
         data=data,
         edge_color=EDGE_COLOR,
         blur=f"{BLUR:.1%}",
-        # Ours, and not escaped: style sheets and scripts do not know HTML's entities.
+        # Our own texts are not escaped: CSS and JavaScript do not know HTML's entities.
         style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
         script=Markup(
             "\n".join(

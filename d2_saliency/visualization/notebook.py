@@ -1,4 +1,4 @@
-"""What Jupyter shows of explained detections, and of maps without their picture."""
+"""Pictures for Jupyter, of explained detections and of maps without their picture."""
 
 import io
 from typing import Optional, Sequence

@@ -1,5 +1,5 @@
 """
-The row "image | class | x_min | y_min | x_max | y_max" of a detection, as in Figure 2 of
+Draws a detection as the row "image | class | x_min | y_min | x_max | y_max", as in Figure 2 of
 ODSmoothGrad.
 """
 
@@ -37,8 +37,8 @@ GAP, LINE = 8, 22  # pixels between cells, and of a line of text
 TEXT, SMALL = 14, 13  # pixels of letters, of titles and of the foot
 INK, WARNING = "#222222", "#b33c00"
 LEGEND = (
-    "Colour and opacity: share of each map's own maximum, after a Gaussian blur "
-    f"(σ = {BLUR:.1%} of the diagonal)"
+    f"Colour and opacity: share of each map's own maximum, after a Gaussian blur (σ = {BLUR:.1%} "
+    "of the diagonal)"
 )
 
 
@@ -184,8 +184,8 @@ def _cell(
     shown = Image.fromarray(np.ascontiguousarray(picture))
     draw = ImageDraw.Draw(shown)
     if box is not None:
-        # Inside the picture, also where the box ends at its border; dark under light is seen on any
-        # photo.
+        # The line stays inside of the picture where the box ends at its border. A light line on a
+        # dark one is seen on any photo.
         x0, y0, x1, y1 = np.clip(box, 0, [width - 1, height - 1] * 2).tolist()
         draw.rectangle([x0, y0, x1, y1], outline="black", width=2)
         draw.rectangle([x0, y0, x1, y1], outline="white", width=1)

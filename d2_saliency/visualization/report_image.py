@@ -1,6 +1,4 @@
-"""
-What the report shows of one image: its thumbnail, and a script with the maps of its detections.
-"""
+"""The report's files of one image: its thumbnail, and a script with the maps of its detections."""
 
 import base64
 import io
@@ -18,10 +16,12 @@ from ..results.maps_file import load_maps
 from ..structures import saliency_fields
 from ..utils.digest import digest, file_digest
 from ..utils.files import atomic_path
+from ..utils.regular_files import MAX_IMAGE, open_regular
 from .saliency_visualizer import display_maps
 
 THUMBNAIL_SIDE = 320  # pixels of the longer side
 QUALITY = 80  # of JPEG
+MAX_STATE = 100  # bytes of a first line of ours
 KEPT = ("explained", "num_matched", "num_samples", "peaks", "flags", "metrics")  # of a record
 
 
@@ -95,15 +95,15 @@ def _stamps(folder: Path, image: Dict[str, Any], detections: List[Dict[str, dict
 
 def _first_line(path: Path) -> str:
     try:
-        with open(path, encoding="ascii") as file:
-            return file.readline().rstrip()
+        with open_regular(path) as file:
+            return file.readline(MAX_STATE).decode("ascii").rstrip()
     except (OSError, ValueError):
         return ""
 
 
 def _picture(path: Path, image: Dict[str, Any], warnings: List[str]) -> Image.Image:
     try:
-        with Image.open(path) as picture:
+        with open_regular(path, MAX_IMAGE) as file, Image.open(file) as picture:
             return picture.convert("RGB")
     except OSError as e:
         warnings.append(
@@ -118,14 +118,14 @@ def _read_maps(
     folder: Path, detections: List[Dict[str, dict]], warnings: List[str]
 ) -> Dict[str, Optional[Instances]]:
     """File of maps -> its detections, None where it cannot be used."""
-    indices: Dict[str, List[int]] = {}
+    indices: Dict[Tuple[str, str], List[int]] = {}
     for record in (record for detection in detections for record in detection.values()):
-        indices.setdefault(record["maps"], []).append(record["index"])
-    maps = {}
-    for file, used in indices.items():
+        indices.setdefault((record["maps"], record["run"]), []).append(record["index"])
+    maps: Dict[str, Optional[Instances]] = {}
+    for (file, run), used in indices.items():
         try:
-            maps[file] = load_maps(folder / file)
-            if len(maps[file]) != len(used) or sorted(used) != list(range(len(used))):
+            maps[file] = instances = load_maps(folder / file, run)
+            if len(instances) != len(used) or sorted(used) != list(range(len(used))):
                 raise ValueError("another number of detections")
         except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as e:
             warnings.append(

@@ -1,6 +1,6 @@
 """
-Saliency maps for people: heat on a picture, and the row "image | class | x_min | y_min | x_max |
-y_max".
+Draws saliency maps for people: heat on a picture, and the row "image | class | x_min | y_min |
+x_max | y_max".
 
 What the colours mean, everywhere in this package: a map is blurred lightly (Gaussian, sigma 0.4 %
 of the picture's diagonal) and divided by its own maximum. Colour and opacity are that share, so
@@ -56,7 +56,7 @@ def display_maps(maps: np.ndarray) -> np.ndarray:
     peaks = maps.max(axis=(-2, -1), initial=0.0)
     shown = np.zeros_like(maps)
     for k in np.flatnonzero(peaks):
-        # Divided before the blur, too: gradients of 1e-40 times the kernel would be zero.
+        # The map is divided before the blur, too: 1e-40 times the kernel would be zero.
         blurred = cv2.GaussianBlur(maps[k] / peaks[k], (0, 0), sigma)
         shown[k] = blurred / blurred.max()
     return shown

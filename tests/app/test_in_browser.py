@@ -21,13 +21,15 @@ SCENES = sorted((ROOT / "demo" / "images").glob("*.png"))
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
     """Where a server of this test listens."""
-    patch = pytest.MonkeyPatch()
-    patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
+    patch, folder = pytest.MonkeyPatch(), tmp_path_factory.mktemp("gradio")
+    patch.setenv("GRADIO_TEMP_DIR", str(folder))
     from d2_saliency.app import page as app
     from d2_saliency.app.events import Events
 
-    page = app.build(Events())
-    _, url, _ = app.launch(page, "127.0.0.1", None, prevent_thread_lock=True, quiet=True)
+    events = Events(folder)
+    page = app.build(events)
+    options = dict(prevent_thread_lock=True, quiet=True)
+    _, url, _ = app.launch(page, events.uploads, "127.0.0.1", None, **options)
     yield url
     page.close()
     patch.undo()

@@ -51,6 +51,21 @@ class TestLoad:
             model, tmp_path / "x.pth", "lack 2 and have another shape for 1 of its 4 tensors"
         )
 
+    @pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+    def test_not_finite(self, tmp_path, value):
+        for name in ("0.bias", "1.running_var"):
+            model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+            wrong = {**model.state_dict(), name: torch.tensor([1.0, float(value), 1.0])}
+            torch.save({"model": wrong}, tmp_path / "x.pth")
+            reason = f"have NaN or infinity in '{name}', 1 of its 3 values.* --opts MODEL.WEIGHTS"
+            self.check(model, tmp_path / "x.pth", reason)
+
+    def test_infinity_is_at_home_in_masks(self, tmp_path):
+        model = nn.Linear(2, 3)
+        model.register_buffer("mask", torch.full((2, 2), -torch.inf))
+        torch.save({"model": model.state_dict()}, tmp_path / "x.pth")
+        load_weights(model, str(tmp_path / "x.pth"))
+
     @pytest.mark.parametrize("content", [b"", b"text", b"\x80\x02garbage"])
     def test_no_checkpoint(self, model, tmp_path, content):
         (tmp_path / "x.pth").write_bytes(content)

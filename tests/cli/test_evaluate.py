@@ -15,6 +15,7 @@ import torch
 
 from d2_saliency.data.planted_causes import cache_dir, split_scene
 from d2_saliency.engine.evaluate import dataset_names
+from d2_saliency.utils.folder_lock import folder_lock
 from tests.conftest import ROOT
 
 NUM_SCENES = 4
@@ -191,6 +192,15 @@ class Ranks:
 
     def wait(self):
         return [process.wait(timeout=300) for process in self.processes]
+
+
+def test_folder_that_another_run_holds(evaluate, tmp_path):
+    folder = tmp_path / "out" / "inference" / "planted_val"
+    folder.mkdir(parents=True)
+    with folder_lock(folder):
+        run = evaluate("--output", "out", *FAST, *METRICS)
+        assert run.status == 2 and "planted_val' is in use by another run (process" in run.err
+    assert not list(folder.iterdir())
 
 
 @pytest.fixture

@@ -289,6 +289,19 @@ class TestFailures:
                 ["--opts", "MODEL.META_ARCHITECTURE", "Nope"],
                 "KeyError: \"No object named 'Nope' found",
             ),
+            (
+                ["--opts", "MODEL.PIXEL_STD", "[1.0, 0.0, 1.0]"],
+                "MODEL.PIXEL_STD is [1.0, 0.0, 1.0]; it is a finite number for each channel, above",
+            ),
+            (["--opts", "MODEL.PIXEL_MEAN", "[1e999, 0.0, 0.0]"], "MODEL.PIXEL_MEAN is [inf, 0.0"),
+            (
+                ["--opts", "MODEL.SALIENCY_HEAD.TARGET_CLASS", "80"],
+                "MODEL.SALIENCY_HEAD.TARGET_CLASS: There is no class 80: the model has the classes",
+            ),
+            (
+                ["--target-box", "1,1,9,9", "--target-class", "80"],
+                "There is no class 80: the model has the classes 0 to ",
+            ),
             (["--opts", "MODEL.DEVICE", "gpu"], "No model can be built from the config"),
             (
                 ["--config-file", "nope.yaml"],

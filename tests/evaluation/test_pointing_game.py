@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from d2_saliency.evaluation import pointing_game, pointing_game_masks
-from d2_saliency.evaluation.regions import box_mask, energy_share, peak_share
+from d2_saliency.evaluation.regions import box_pixels, energy_share, peak_share
 
 
 def saliency(**pixels):
@@ -80,14 +80,14 @@ def test_a_pixel_belongs_to_a_box_that_holds_its_centre():
         [[float(1.2 < c + 0.5 < 3.6 and 0.5 < r + 0.5 < 2) for c in range(9)] for r in range(6)]
     )
     assert (
-        np.array_equal(box_mask((1.2, 0.5, 3.6, 2.0), (6, 9)), expected.astype(bool))
+        np.array_equal(box_pixels((1.2, 0.5, 3.6, 2.0), (6, 9)), expected.astype(bool))
         and expected.sum() == 3
     )
 
 
 def test_random_maps_score_at_chance():
     rng = np.random.default_rng(0)
-    region = box_mask((0, 0, 4, 3), (6, 9))
+    region = box_pixels((0, 0, 4, 3), (6, 9))
     maps = rng.random((4000, 6, 9))
     assert np.mean([peak_share(m, region) for m in maps]) == pytest.approx(12 / 54, abs=0.02)
     assert np.mean([energy_share(m, region) for m in maps]) == pytest.approx(12 / 54, abs=0.005)

@@ -18,10 +18,11 @@ from d2_saliency.modeling.saliency_heads import (
     DRISE,
     IntegratedGradients,
     SmoothGradCAMPlusPlus,
-    d_rise,
     integrated_gradients,
 )
+from d2_saliency.modeling.saliency_heads.d_rise import head as d_rise
 from d2_saliency.testing import ToyDetector
+from tests.modeling.places import know_places
 
 CPU = RuntimeError(
     "[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory: you tried to"
@@ -133,9 +134,7 @@ class TestHeads:
                 module, "reproducible_batch_size", lambda batch_size, device, *_: batch_size
             )
         model = explainable(ToyDetector.random())
-        monkeypatch.setattr(
-            type(model), "knows_provenance", True
-        )  # the toy finds the same objects in any image
+        know_places(monkeypatch)
         model.saliency_head.score_thresh = 0.0
         return model
 

@@ -184,7 +184,8 @@ class TestCheck:
         """Of a generic model nothing but its detections is known."""
         block = detector.backbone.bottom_up.res2[0]
         block.conv1 = Inside(block.conv1, past_the_norm)
-        model, predictor = as_generic(detector), detector.roi_heads.box_predictor
+        model = as_generic(detector)
+        predictor = model.roi_heads.box_predictor
         predictor.test_score_thresh = 2.0
         assert folded(model, demo_image(1)) is model and model not in folding._verdicts
         predictor.test_score_thresh = 0.05
@@ -214,7 +215,7 @@ class TestCheck:
     ):
         model = with_head(explainable(detector), "Gradient")
         expected = maps_of_the_best(model, demo_image(1))
-        detector.backbone.busy = threading.Lock()
+        model.backbone.busy = threading.Lock()
         assert cosines(maps_of_the_best(model, demo_image(1)), expected).min() > 0.9999
         assert (
             "cannot be copied (TypeError" in caplog.text and folded(model, demo_image(1)) is model

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from d2_saliency import explainable
 from d2_saliency.modeling.saliency_heads import GradCAM, GradCAMPlusPlus, LayerCAM
-from d2_saliency.modeling.saliency_heads.cam_head import Evidence
+from d2_saliency.modeling.saliency_heads.evidence import Evidence
 from d2_saliency.testing import ToyDetector
 from tests.modeling import naive
 

@@ -12,9 +12,10 @@ import pytest
 import torch
 from detectron2.structures import Boxes, Instances
 
-from d2_saliency.modeling.mask_sums import MaskSums, mean_map
-from d2_saliency.modeling.masks import grid_masks, random_grids
-from d2_saliency.modeling.raw_outputs import RawOutputs, output_weights
+from d2_saliency.modeling.raw_outputs import RawOutputs
+from d2_saliency.modeling.saliency_heads.d_rise.estimators import OcclusionSums, mean_map
+from d2_saliency.modeling.saliency_heads.d_rise.occlusions import grid_occlusions, random_grids
+from d2_saliency.modeling.saliency_heads.d_rise.weights import output_weights
 
 scoring = pytest.importorskip("xaitk_saliency.impls.gen_detector_prop_sal.drise_scoring")
 SIZE, NUM_MASKS, NUM_OUTPUTS, NUM_CLASSES = (48, 64), 40, 6, 4
@@ -45,7 +46,7 @@ def ours(masks, outputs):
         output_weights(targets, RawOutputs(b[:, None], v, o))
         for b, v, o in zip(boxes, vectors, objectness)
     ]
-    return mean_map([MaskSums.zeros(3, SIZE).add(masks, torch.stack(weights))])[:, 0]
+    return mean_map([OcclusionSums.zeros(3, SIZE).add(masks, torch.stack(weights))])[:, 0]
 
 
 def theirs(masks, outputs, off):
@@ -56,7 +57,7 @@ def theirs(masks, outputs, off):
 
 
 def test_same_map(outputs):
-    masks = grid_masks(*random_grids(NUM_MASKS, 6, 0.5, 1), SIZE)
+    masks = grid_occlusions(*random_grids(NUM_MASKS, 6, 0.5, 1), SIZE)
     mine = ours(masks, outputs)
     expected = theirs(masks, outputs, off=1)  # divided by its maximum
     np.testing.assert_allclose(
@@ -74,7 +75,7 @@ def test_same_masks_in_the_mean():
     peer = torch.from_numpy(
         rise.RISEGrid(n=600, s=6, p1=0.3, seed=0, threads=0).perturb(np.zeros((*SIZE, 3), np.uint8))
     )
-    mine = grid_masks(*random_grids(600, 6, 0.3, 0), SIZE)
+    mine = grid_occlusions(*random_grids(600, 6, 0.3, 0), SIZE)
     for statistic in (
         lambda m: m.mean(),
         lambda m: m.std(0).mean(),

@@ -6,7 +6,7 @@ import pytest
 import torch
 from detectron2.structures import Boxes, Instances
 
-from d2_saliency.results.maps_file import load_maps, save_maps
+from d2_saliency.results.maps_file import MapsError, load_maps, save_maps
 from d2_saliency.structures import SaliencyMaps
 from d2_saliency.utils.files import OutputError, atomic_path, check_writable, write_json
 
@@ -28,6 +28,22 @@ def make_instances(maps, image_size=(60, 80), num_matched=None, num_samples=20):
 def round_trip(tmp_path, instances):
     save_maps(tmp_path / "maps" / "x.npz", instances)
     return load_maps(tmp_path / "maps" / "x.npz")
+
+
+class TestRun:
+    def test_maps_of_another_run_are_refused(self, tmp_path):
+        path = tmp_path / "x.npz"
+        save_maps(path, make_instances([torch.ones(5, 2, 2)]), "a" * 16)
+        assert len(load_maps(path)) == len(load_maps(path, "a" * 16)) == 1
+        with pytest.raises(MapsError, match="x.npz' are of a run with other settings: explain"):
+            load_maps(path, "b" * 16)
+
+    def test_a_file_of_before_does_not_say(self, tmp_path):
+        save_maps(tmp_path / "x.npz", make_instances([torch.ones(5, 2, 2)]))
+        with np.load(tmp_path / "x.npz") as content:
+            arrays = {name: content[name] for name in content.files if name != "run"}
+        np.savez(tmp_path / "old.npz", **arrays)
+        assert len(load_maps(tmp_path / "old.npz", "b" * 16)) == 1
 
 
 class TestMaps:
@@ -95,7 +111,8 @@ class TestMaps:
         with np.load(tmp_path / "x.npz", allow_pickle=False) as file:
             assert {name: file[name].dtype.kind for name in file.files}["values"] == "f"
             assert file["values"].dtype == np.float16 and len(file["values"]) == 65
-            assert all(file[name].dtype.kind in "fi" for name in file.files)
+            kinds = {name: file[name].dtype.kind for name in file.files}
+            assert kinds.pop("run") == "U" and set(kinds.values()) <= set("fi")
 
     def test_infinite_values_do_not_damage_the_other_maps(self, tmp_path):
         maps = torch.ones(5, 2, 2)

@@ -26,7 +26,7 @@ def test_folder_of_version_1(tmp_path):
         "schema_version": 2,
         "runs": [{**run, "class_target": None, "metrics": {}}],
         "images": [{**IMAGE, "seconds": {"ODAM": 1.5}, "picture": "x/image.jpg"}],
-        "detections": [{**detection, "metrics": {}, "maps": "maps/x.npz"}],
+        "detections": [{**detection, "metrics": {}, "maps": "maps/x.npz", "run": ""}],
         "errors": [{**errors[0], "methods": ["ODAM"]}],
     }
 
@@ -38,7 +38,7 @@ def test_present_version(tmp_path):
     expected = {
         **content,
         "images": [{**image, "picture": "report/pictures/x.jpg"}],
-        "detections": [{**detection, "maps": "maps/ODAM/x.npz"}],
+        "detections": [{**detection, "maps": "maps/ODAM/x.npz", "run": ""}],
         "errors": [],
     }
     assert load_results(tmp_path) == expected

@@ -306,6 +306,40 @@ class TestResume:
         (tmp_path / "out/maps/ODSmoothGrad/x.npz").unlink()
         assert not writer.is_done("x", digest)
 
+    @pytest.mark.parametrize("damage", ["truncated", "another", "missing", "a link"])
+    @pytest.mark.parametrize(
+        "file", ["maps/ODSmoothGrad/x.npz", "report/pictures/x.jpg", "x/ODSmoothGrad/0_dog.png"]
+    )
+    def test_a_damaged_file_is_not_done(self, tmp_path, photo, file, damage):
+        writer = self.writer(tmp_path)
+        digest = writer.records.input_digest(photo)
+        panel, path = tmp_path / "out/x/ODSmoothGrad/0_dog.png", tmp_path / "out" / file
+        panel.parent.mkdir(parents=True)
+        Image.new("RGB", (9, 9)).save(panel)
+        add(writer, digest=digest)
+        assert writer.is_done("x", digest)
+        content = path.read_bytes()
+        if damage == "truncated":
+            path.write_bytes(content[:-9])
+        elif damage == "another":  # of the same size
+            path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        else:
+            path.rename(tmp_path / "elsewhere")
+            if damage == "a link":
+                path.symlink_to(tmp_path / "elsewhere")
+        assert not writer.is_done("x", digest)
+        path.unlink(missing_ok=True)
+        path.write_bytes(content)
+        assert writer.is_done("x", digest)
+
+    def test_a_panel_too_many_is_not_done(self, tmp_path, photo):
+        writer = self.writer(tmp_path)
+        digest = writer.records.input_digest(photo)
+        add(writer, digest=digest)
+        (tmp_path / "out/x/ODSmoothGrad").mkdir(parents=True)
+        (tmp_path / "out/x/ODSmoothGrad/0_cat.png").touch()
+        assert not writer.is_done("x", digest)
+
     def test_missing_photo_has_a_digest_and_is_never_done(self, tmp_path):
         writer = self.writer(tmp_path)
         assert not writer.is_done("x", writer.records.input_digest(tmp_path / "nope.jpg"))

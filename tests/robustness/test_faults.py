@@ -22,10 +22,12 @@ from d2_saliency.engine import run as run_module
 from d2_saliency.engine.methods import Method
 from d2_saliency.engine.run import explain_images
 from d2_saliency.results import record_store
+from d2_saliency.results.maps_file import load_maps, save_maps
 from d2_saliency.results.run_info import run_info
 from d2_saliency.results.writer import ResultsWriter
 from d2_saliency.testing import ToyDetector
 from d2_saliency.utils.files import OutputError
+from d2_saliency.visualization import write_report
 from tests.robustness.conftest import check_json_and_maps, contents, in_child
 
 RUN = run_info("explain", "A: 1", "ODSmoothGrad", 0, num_samples=20)
@@ -153,6 +155,43 @@ class TestKill:
                 folder_run.explain(output)
         assert folder_run.done(output) == [str(number) for number in range(11, 10 + NUM_IMAGES)]
         assert folder_run.explain(output) == 0 and contents(output) == first
+
+
+class TestDamage:
+    @pytest.mark.parametrize(
+        "file", ["maps/ODSmoothGrad/10.npz", "report/pictures/10.jpg", "10/ODSmoothGrad/*.png"]
+    )
+    def test_is_repaired_by_the_same_command(self, folder_run, undisturbed, tmp_path, file):
+        output = tmp_path / "undisturbed"
+        (path,) = output.glob(file)
+        path.write_bytes(path.read_bytes()[:50])
+        before = len(folder_run.computed())
+        assert folder_run.explain(output) == 0
+        assert folder_run.computed()[before:] == ["10"] and contents(output) == undisturbed
+
+
+class TestTwoRuns:
+    def test_with_other_settings_at_once(self, folder_run, undisturbed, tmp_path, monkeypatch):
+        """Refused, in place of maps of the one under the record of the other."""
+        output, refused = tmp_path / "out", []
+
+        def run_another(index):
+            with monkeypatch.context() as patch:
+                patch.setitem(RUN, "digest", "another run")
+                pid = in_child(lambda: folder_run.explain(output))
+                refused.append(os.WEXITSTATUS(os.waitpid(pid, 0)[1]))
+
+        assert folder_run.explain(output, before=run_another) == 0
+        assert refused == [1] * NUM_IMAGES and contents(output) == undisturbed
+
+    def test_maps_of_another_run_are_not_shown(self, folder_run, tmp_path):
+        output = tmp_path / "out"
+        folder_run.explain(output)
+        path = output / "maps/ODSmoothGrad/10.npz"
+        save_maps(path, load_maps(path), "another run")
+        write_report(output)
+        script = (output / "report/data/10.js").read_text()
+        assert "cannot be shown (MapsError): explain this image again" in script
 
 
 class TestDisk:

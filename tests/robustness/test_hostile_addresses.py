@@ -218,7 +218,7 @@ class TestRelativeBases:
 
     def test_too_large(self, file_server, download_cache, start):
         file_server.answers["/a/b/y.yaml"] = b"#" * (10 * 10**6 + 1)
-        with pytest.raises(ConfigError, match="more than 10 MB"):
+        with pytest.raises(ConfigError, match="more than 1 MB"):
             merge_yaml(get_cfg(), start("y.yaml"), trusted=True)
         assert files(download_cache) == set()
 

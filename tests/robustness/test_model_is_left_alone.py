@@ -7,6 +7,7 @@ from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 from d2_saliency import build_saliency_head, explainable, method_names
 from d2_saliency.testing import ToyDetector
 from tests.conftest import demo_cfg
+from tests.modeling.places import know_places
 
 METHODS = [
     name for name in method_names() if name != "CAM"
@@ -43,7 +44,7 @@ def model(request, monkeypatch):
     )
     head.INTEGRATED_GRADIENTS.NUM_STEPS, head.DRISE.NUM_MASKS = 2, 8
     model = explainable(ToyDetector.random(height=8, width=12))
-    monkeypatch.setattr(type(model), "knows_provenance", True)
+    know_places(monkeypatch)
     model.class_weights.requires_grad_(False)
     model.saliency_head = build_saliency_head(cfg)
     return model

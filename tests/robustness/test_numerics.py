@@ -11,11 +11,11 @@ import torchvision
 from detectron2.structures import Boxes, Instances
 
 from d2_saliency import build_saliency_head, explainable, method_names
-from d2_saliency.modeling.meta_arch.generic import SaliencyGenericMixin
 from d2_saliency.results.flags import detection_flags
 from d2_saliency.testing import ToyDetector
 from tests.conftest import demo_cfg
 from tests.modeling.meta_arch.test_feature_gradients import random_model
+from tests.modeling.places import know_places
 
 METHODS = [name for name in method_names() if name != "CAM"]  # which is for C4 models, see below
 DETECTORS = ("faster_rcnn_planted", "retinanet_planted")
@@ -42,7 +42,7 @@ def _toys_know_where_detections_come_from(monkeypatch):
     IntegratedGradients asks for that; the models of these tests detect the same objects in any
     image.
     """
-    monkeypatch.setattr(SaliencyGenericMixin, "knows_provenance", True)
+    know_places(monkeypatch)
 
 
 def explain(model, image):

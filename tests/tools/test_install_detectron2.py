@@ -88,6 +88,8 @@ class TestWhatIsInstalled:
 
     def test_detectron2_variable_goes_to_pip(self, script, environment):
         script.ensure_detectron2("git+https://example.org/detectron2.git")
+        # Official sources import pkg_resources, which setuptools 81 removed, in model_zoo.
+        assert environment.pip_calls[0] == ("install", "--quiet", "setuptools<81", "wheel")
         # Without build isolation, because the official setup.py imports torch.
         assert environment.pip_calls[-1] == (
             "install",

@@ -175,6 +175,39 @@ class TestListImages:
         assert self.names("d/*") == ["d/a.png", "d/b.JPG"]
         assert self.names("d/**/*.jpg") == ["d/sub/e.jpg"]
 
+    def test_double_stars_do_not_follow_links_to_folders(self, folder):
+        """Two folders that lead to each other would have 2^40 paths."""
+        (folder / "d" / "sub" / "up").symlink_to("..")
+        (folder / "d" / "sub" / "here").symlink_to(".")
+        (folder / "elsewhere").mkdir()
+        (folder / "elsewhere" / "x.jpg").touch()
+        (folder / "d" / "away").symlink_to(folder / "elsewhere")
+        assert self.names("d/**/*.jpg") == ["d/sub/e.jpg"]
+        assert self.names("**/*.jpg") == ["d/sub/e.jpg", "elsewhere/x.jpg"]
+        assert self.names("d/**/**/*.[jJ]*") == ["d/b.JPG", "d/sub/e.jpg"]
+        assert self.names("d/**") == ["d/a.png", "d/b.JPG", "d/sub/e.jpg"]
+        assert self.names(f"{folder}/**/s*/**/*.jpg") == [f"{folder}/d/sub/e.jpg"]
+
+    def test_links_to_folders_that_are_named_are_entered(self, folder):
+        (folder / "link").symlink_to("d")
+        assert self.names("link") == ["link/a.png", "link/b.JPG"]
+        (folder / "in").symlink_to("d/sub")
+        assert self.names("in/../**/*.JPG") == ["in/../b.JPG"]  # of d, where in/ leads
+        assert self.names("link/**/*.jpg") == self.names("l*/**/*.jpg") == ["link/sub/e.jpg"]
+
+    def test_double_stars_pass_hidden_folders_and_odd_names(self, folder):
+        for name in (".hidden", "[d]", "a*b"):
+            (folder / name).mkdir()
+            (folder / name / "x.jpg").touch()
+        assert self.names("**/x.jpg") == ["[d]/x.jpg", "a*b/x.jpg"]
+        assert self.names(".hidden/**/x.jpg") == [".hidden/x.jpg"]
+
+    def test_no_file_twice_whatever_links_lead_to_it(self, folder):
+        (folder / "d" / "z.jpg").symlink_to("b.JPG")
+        (folder / "link").symlink_to("d")
+        assert self.names("d", "link", "link/b.JPG") == ["d/a.png", "d/b.JPG"]
+        assert self.names("d/z.jpg") == ["d/z.jpg"]
+
     def test_named_file_counts_whatever_its_suffix(self, folder):
         assert self.names("d/c.txt") == ["d/c.txt"]
 

@@ -8,9 +8,9 @@ import torch
 from detectron2.structures import Boxes, Instances
 
 from d2_saliency import BlackBox, explainable
-from d2_saliency.modeling.masks import grid_masks, random_grids
 from d2_saliency.modeling.meta_arch.build import as_generic
 from d2_saliency.modeling.saliency_heads import DRISE
+from d2_saliency.modeling.saliency_heads.d_rise.occlusions import grid_occlusions, random_grids
 from d2_saliency.utils.image_io import read_image
 
 from .detector import Stopwatch, build_bundled, detect
@@ -141,7 +141,8 @@ def map_agreement(scene: Scene, num_masks: int = 40) -> float:
     The smallest Spearman of class maps, ours and the peer's from the same masks and ``Instances``
     alone.
     """
-    masks = grid_masks(*random_grids(num_masks, GRID, P, seed=0), scene.shown.shape[:2]).numpy()
+    grids = random_grids(num_masks, GRID, P, seed=0)
+    masks = grid_occlusions(*grids, scene.shown.shape[:2]).numpy()
     theirs = torch.from_numpy(np.asarray(peer_call(scene, num_masks, masks)()))
     ours = detect(our_model(scene, num_masks, raw_outputs=False), scene.inputs)[0]["instances"]
     ours = ours[ours.pred_saliency.explained]

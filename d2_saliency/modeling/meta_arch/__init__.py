@@ -4,6 +4,7 @@ from .base import SaliencyMixin
 from .black_box import BlackBox
 from .build import SaliencyGeneric, build_explainable, explainable
 from .fcos import SaliencyFCOS
+from .kinds import treat_as
 from .panoptic import SaliencyPanopticFPN
 from .rcnn import SaliencyRCNN
 from .retinanet import SaliencyRetinaNet
@@ -19,4 +20,5 @@ __all__ = [
     "SaliencyRetinaNet",
     "build_explainable",
     "explainable",
+    "treat_as",
 ]

@@ -1,6 +1,6 @@
 """
-Backward passes for the five outputs of detections: from the outputs themselves, or from gradients
-on features.
+Backward passes for the five outputs of detections. They start at the outputs themselves, or at
+gradients on features.
 """
 
 from itertools import zip_longest
@@ -27,7 +27,7 @@ def whole_level_windows(
     targets: Tensor, slopes: Tensor, b: int, leaves: Dict[str, Tensor]
 ) -> Iterator[List[FeatureWindow]]:
     """
-    For each row of :func:`differentiable_targets` the levels it depends on, whole, with its
+    Find the levels that each row of :func:`differentiable_targets` depends on, whole, with its
     gradients to image ``b``.
     """
     for outputs, slope in zip(targets, slopes[..., None, None, None]):
@@ -62,8 +62,8 @@ def backward_from_outputs(
     if any(len(t) and not t.requires_grad for t in targets):
         raise RuntimeError(
             "The detections of this model carry no gradient (its forward detaches them or runs "
-            "under no_grad), so "
-            f"gradient methods cannot explain it; use {' or '.join(black_box_methods())}."
+            "under no_grad), so gradient methods cannot explain it; use "
+            f"{' or '.join(black_box_methods())}."
         )
     for i in range(max(map(len, targets), default=0)):
         members = [b for b, t in enumerate(targets) if i < len(t)]
@@ -83,7 +83,7 @@ def backward_from_features(
     from.
 
     Args:
-        per_image: see :meth:`SaliencyMixin.feature_gradients`.
+        per_image: from :meth:`SaliencyMixin.feature_gradients`.
         all_features: the levels (B, C, H, W), whose graph leads to the inputs.
         inputs: what to differentiate with respect to.
     """
@@ -122,9 +122,19 @@ def _grad(outputs, inputs, grad_outputs=None) -> Tuple[Tensor, ...]:
         return torch.autograd.grad(
             outputs, inputs, grad_outputs, retain_graph=True, materialize_grads=True
         )
-    except NotImplementedError as e:
+    except RuntimeError as e:
+        if "compatible with .grad()" in str(e):
+            raise RuntimeError(
+                "The model computes activations again in its backward pass (reentrant "
+                "checkpointing), where torch has no gradients to pixels: switch checkpointing off "
+                "(model.backbone.net.use_act_checkpoint=False for ViTDet, "
+                "MODEL.SWIN.USE_CHECKPOINT False for Swin), call checkpoint with "
+                f"use_reentrant=False, or use {' or '.join(black_box_methods())}."
+            ) from e
+        if not isinstance(e, NotImplementedError):
+            raise
         raise RuntimeError(
             f"The model has no gradient on this device ({e}): use "
-            f"{' or '.join(black_box_methods())}. Where it is the "
-            "backbone that has none, ODAM and the other CAM methods (LAYER auto) work, too."
+            f"{' or '.join(black_box_methods())}. Where it is the backbone that has none, ODAM and "
+            "the other CAM methods (LAYER auto) work, too."
         ) from e

@@ -1,5 +1,5 @@
 """
-The part that all explainable architectures share: a forward that explains, and gradients.
+The part that all explainable architectures share: their forward, which explains, and gradients.
 """
 
 from dataclasses import replace
@@ -15,7 +15,7 @@ from ...structures import SaliencyMaps
 from ..detector import Detector
 from ..feature_windows import FeatureWindow
 from ..forward_pass import ForwardPass
-from ..optimize import frozen_parameters
+from ..optimize import frozen_parameters, outside_autocast
 from ..saliency_heads.build import build_saliency_head
 from ..saliency_heads.head import SaliencyHead
 from ..targets import differentiable_targets
@@ -24,7 +24,7 @@ from .backward import backward_from_features, backward_from_outputs, whole_level
 
 class SaliencyMixin(Detector):
     """
-    Makes a detector explain what it detects; comes before the stock architecture in the list of
+    Makes a detector explain what it detects. It comes before the stock architecture in the list of
     base classes.
 
     In training mode, and without a saliency head, ``forward`` is the stock one. In eval mode it
@@ -53,27 +53,36 @@ class SaliencyMixin(Detector):
         stock = super().from_config(cfg)  # type: ignore[misc]  # of the class that comes after
         return {**stock, "saliency_head": build_saliency_head(cfg)}
 
-    def forward(self, batched_inputs: List[Dict]):
+    def forward(self, batched_inputs: List[Dict], *args, **kwargs):
         """
         Same input and output format as the stock architecture; ``instances`` have the additional
-        fields.
+        fields. A surrounding ``torch.autocast`` does not count: gradients need more digits than it
+        leaves, so detections and maps are those of the model's own precision. Further
+        arguments are those of a model that has some in training.
 
         Raises:
+            TypeError: further arguments for an explanation.
             RuntimeError: under ``torch.inference_mode``, where no gradient exists.
         """
         if self.training or self.saliency_head is None:
-            return super().forward(batched_inputs)
+            return super().forward(batched_inputs, *args, **kwargs)
+        if args or kwargs:
+            raise TypeError(
+                f"{type(self).__name__} explains the detections that its forward returns without "
+                "further arguments: pass the batch alone."
+            )
         refuse_inference_mode()
         batched_inputs = [{**x, "image": x["image"].to(self.input_device)} for x in batched_inputs]
-        with torch.no_grad():
-            clean = self.run(batched_inputs)
-        with torch.enable_grad(), frozen_parameters(self):
-            explained = [
-                self._explain_image(self.saliency_head, x, clean, b)
-                for b, x in enumerate(batched_inputs)
-            ]
-        with torch.no_grad():
-            return self.postprocess(batched_inputs, clean, explained)
+        with outside_autocast(self.input_device):
+            with torch.no_grad():
+                clean = self.run(batched_inputs)
+            with torch.enable_grad(), frozen_parameters(self):
+                explained = [
+                    self._explain_image(self.saliency_head, x, clean, b)
+                    for b, x in enumerate(batched_inputs)
+                ]
+            with torch.no_grad():
+                return self.postprocess(batched_inputs, clean, explained)
 
     def _explain_image(
         self, head: SaliencyHead, batched_input: Dict, clean: ForwardPass, index: int
@@ -106,8 +115,7 @@ class SaliencyMixin(Detector):
         Stock ``ImageList.from_tensors`` copies images of a batch into views of one tensor, which
         autograd refuses.
         """
-        # In half precision, stock pixel normalisation returns single precision, which the weights
-        # refuse.
+        # Stock pixel normalisation returns single precision. Weights in half precision refuse it.
         batched_inputs = [
             {**x, "image": x["image"].to(self.pixel_mean.dtype)} for x in batched_inputs
         ]

@@ -1,4 +1,6 @@
-"""Models in another framework or process, known as a function from images to detections."""
+"""
+Explains models in another framework or process, known as a function from images to detections.
+"""
 
 from typing import Callable, Dict, List
 

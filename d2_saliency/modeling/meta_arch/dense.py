@@ -1,5 +1,5 @@
 """
-What RetinaNet and FCOS have in common: a head of convolutions that says something at every cell of
+The common part of RetinaNet and FCOS, whose head of convolutions makes predictions at every cell of
 every level.
 """
 
@@ -53,13 +53,13 @@ class SaliencyDenseMixin(SaliencyMixin):
 
     def prediction_layers(self) -> List[Tuple[nn.Module, nn.Module]]:
         """
-        For each prediction of the head (class logits, box deltas, ...) the subnet and the layer
-        that make it.
+        The subnet and the layer that make each prediction of the head (class logits, box deltas,
+        ...).
         """
         raise NotImplementedError
 
     def prediction_sizes(self) -> List[int]:
-        """How many numbers each of these predictions is for one anchor."""
+        """The number of values that each of these predictions has for one anchor."""
         raise NotImplementedError
 
     def class_probs(self, logits: Tensor, *others: Tensor) -> Tensor:
@@ -117,8 +117,8 @@ class SaliencyDenseMixin(SaliencyMixin):
         if distance.isinf().any():
             raise RuntimeError(
                 f"{type(self).__name__} returns scores that are none of its head's, so its "
-                "detections cannot be traced "
-                "to anchors; explain it with META_ARCHITECTURE: SaliencyGeneric."
+                "detections cannot be traced to anchors; explain it with META_ARCHITECTURE: "
+                "SaliencyGeneric."
             )
         index = torch.stack([n.indices for n in nearest])
         instances.anchor_index = index.gather(0, instances.level[None])[0]
@@ -279,8 +279,8 @@ class SaliencyDenseMixin(SaliencyMixin):
 
 def _distance_to_outputs(instances: Instances, scores: Tensor, boxes: Tensor) -> Tensor:
     """
-    How far each of N detections is from what each of R anchors says, to find the anchor it came
-    from.
+    Measure how far each of N detections is from the output of each of R anchors, to find the anchor
+    it came from.
 
     Detections are copies of anchors' outputs, so one distance is 0, or as small as rounding;
     anchors with another score for the detection's class are out of the question.

@@ -2,13 +2,16 @@
 Architectures that d2_saliency has never heard of, explained through the ``Instances`` they return.
 """
 
+import copy
 from dataclasses import replace
 from typing import Any, Dict, List, Optional, Tuple
 
 import torch
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import Instances
+from torch import nn
 
 from ..forward_pass import ForwardPass
+from ..matching import match_repeated
 from ..raw_outputs import (
     RawOutputs,
     best,
@@ -17,9 +20,15 @@ from ..raw_outputs import (
     raw_outputs_of_instances,
     target_iou,
 )
+from ..saliency_heads.build import black_box_methods
 from .base import SaliencyMixin
+from .model_outputs import checked_results, in_input_pixels
 
-FIELDS = ("pred_boxes", "scores", "pred_classes")
+MODULE_STATE = vars(nn.Module()).keys() - {"training"}
+"""Where ``nn.Module`` keeps layers, tensors and hooks: the explaining model shares these."""
+
+OURS = {"saliency_head", *dir(SaliencyMixin)} - set(dir(nn.Module))
+"""Names that are set on the explaining model, not on the model that it holds."""
 
 
 class SaliencyGenericMixin(SaliencyMixin):
@@ -33,27 +42,86 @@ class SaliencyGenericMixin(SaliencyMixin):
     are not revealed. A score that rounds to 1 has lost its gradient, in part or all; the field
     ``rounded_score`` (N,) is 1 there.
 
-    Provenance field: ``output_index`` (N,), the position in the model's output.
+    There is no provenance. Detections are found again in another run on the same image by class,
+    box and score (:func:`match_repeated`); a model that does not repeat them is refused.
     """
 
     knows_provenance = False
     knows_log_odds = False
 
+    @classmethod
+    def around(cls, model: nn.Module) -> "SaliencyGenericMixin":
+        """
+        An explaining model that holds a model of the class that follows this mixin.
+
+        Layers, tensors, hooks and attributes are those of ``model``, whose own code runs on
+        ``model`` itself. So names of ours, such as ``run``, hide none of its methods and
+        attributes from it.
+        """
+        explaining = object.__new__(cls)
+        vars(explaining).update({k: v for k, v in vars(model).items() if k in MODULE_STATE})
+        vars(explaining).update(_held=model, _arguments=((), {}), saliency_head=None)
+        return explaining
+
+    def __getattr__(self, name: str) -> Any:
+        held = vars(self).get("_held")
+        if held is None:  # while it is being copied
+            raise AttributeError(f"{type(self).__name__} has no attribute '{name}'")
+        return getattr(held, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in OURS:
+            vars(self)[name] = value
+        else:
+            setattr(self._held, name, value)
+
+    def forward(self, batched_inputs: List[Dict], *args, **kwargs):
+        """
+        See :meth:`SaliencyMixin.forward`.
+
+        Further arguments are the model's own: each of its runs gets them.
+        """
+        if self.training or self.saliency_head is None:
+            return self._held.forward(batched_inputs, *args, **kwargs)
+        if not args and not kwargs:
+            return super().forward(batched_inputs)
+        this_call = copy.copy(self)
+        vars(this_call)["_arguments"] = args, kwargs
+        return SaliencyMixin.forward(this_call, batched_inputs)
+
     def run(
         self, batched_inputs: List[Dict], instances: Optional[List[Instances]] = None
     ) -> ForwardPass:
-        results = _checked(
-            super(SaliencyMixin, self).forward(batched_inputs), batched_inputs, type(self).__name__
-        )
+        # Detectron2 0.6 copies the images of a batch into views of one tensor, which autograd
+        # refuses; so may any model.
+        batches = [[x] for x in batched_inputs] if torch.is_grad_enabled() else [batched_inputs]
+        results = [r for batch in batches for r in self._results(batch)]
         found = [
-            _in_input_pixels(r["instances"], x["image"].shape[-2:])
+            in_input_pixels(r["instances"], x["image"].shape[-2:])
             for r, x in zip(results, batched_inputs)
         ]
         if instances is not None:
-            found = [_pick(now, before) for now, before in zip(found, instances)]
+            name = type(self._held).__name__
+            found = [_pick(now, before, name) for now, before in zip(found, instances)]
         return ForwardPass(
             [x["image"] for x in batched_inputs], {}, _padded_size(found), found, results
         )
+
+    def _results(self, batched_inputs: List[Dict]) -> List[Dict]:
+        args, kwargs = self._arguments
+        name = type(self._held).__name__
+        try:
+            results = self._held.forward(batched_inputs, *args, **kwargs)
+        except RuntimeError as e:
+            if "modified inplace" not in str(e):
+                raise
+            raise RuntimeError(
+                f"{name} writes into a view of a tensor, which autograd refuses; padding of images "
+                "often does (ImageList of Detectron2 0.6, nested_tensor of DETR). Pad with "
+                "torch.nn.functional.pad instead of pad_img[...].copy_(img), or use "
+                f"{' or '.join(black_box_methods())}. ({str(e).split('.')[0]})"
+            ) from e
+        return checked_results(results, batched_inputs, name)
 
     def outputs(self, forward_pass: ForwardPass) -> List[Instances]:
         found = forward_pass.instances
@@ -95,79 +163,23 @@ class SaliencyGenericMixin(SaliencyMixin):
         return results
 
 
-def _checked(results: Any, batched_inputs: List[Dict], model: str) -> List[Dict]:
-    """What a model returned for some images, if it can be understood."""
-    num_images = len(batched_inputs)
-    if not isinstance(results, (list, tuple)) or len(results) != num_images:
-        shown = (
-            f"{len(results)} results"
-            if isinstance(results, (list, tuple))
-            else type(results).__name__
-        )
-        raise ValueError(
-            f"{model} returned {shown} for {num_images} images; a list with a dict for each is "
-            "needed."
-        )
-    for x, result in zip(batched_inputs, results):
-        instances: Any = result.get("instances") if isinstance(result, dict) else None
-        missing = ["instances"]
-        if isinstance(instances, Instances):
-            missing = [name for name in FIELDS if not instances.has(name)]
-        if missing:
-            needed = ", ".join(FIELDS)
-            raise ValueError(
-                f"{model} returned no {', '.join(missing)}; Instances with {needed} are needed."
-            )
-        boxes = instances.pred_boxes
-        if boxes.tensor.shape[1] != 4:
-            raise ValueError(
-                f"{model} returned {type(boxes).__name__}; only upright boxes can be explained."
-            )
-        size = tuple(instances.image_size)
-        asked = x.get("height", size[0]), x.get("width", size[1])
-        if size != asked:
-            raise ValueError(
-                f"{model} returned detections in an image of {size} pixels, but its input's "
-                "'height' and 'width' ask "
-                f"for {asked}; scale them with detectron2.modeling.detector_postprocess(instances, "
-                "height, width)."
-            )
-    return list(results)
-
-
 def _padded_size(instances: List[Instances]) -> Tuple[int, int]:
     """What an unknown model pads to is not known: the size of the largest image stands for it."""
     heights, widths = zip(*(i.image_size for i in instances))
     return max(heights), max(widths)
 
 
-def _in_input_pixels(result: Instances, image_size) -> Instances:
-    """
-    The three fields that every detector has, with boxes scaled from the output's size to the
-    network input's.
-    """
-    height, width = int(image_size[0]), int(image_size[1])
-    boxes = result.pred_boxes.tensor
-    scale = boxes.new_tensor([width / result.image_size[1], height / result.image_size[0]] * 2)
-    return Instances(
-        (height, width),
-        pred_boxes=Boxes((boxes * scale).detach()),
-        scores=result.scores,
-        pred_classes=result.pred_classes,
-        raw_boxes=boxes * scale,
-        output_index=torch.arange(len(result), device=boxes.device),
-    )
-
-
-def _pick(now: Instances, before: Instances) -> Instances:
-    """The same detections in another run on the same image."""
-    if len(before) and before.output_index.max() >= len(now):
+def _pick(now: Instances, before: Instances, model: str) -> Instances:
+    """The same detections in another run on the same image; their order may have changed."""
+    index, partner = match_repeated(before, now)
+    if len(index) < len(before):
         raise RuntimeError(
-            "The model returned fewer detections when it ran on the same image again; it is not "
-            "deterministic, so its "
-            "gradients cannot be assigned to detections."
+            f"{model}: {len(before) - len(index)} of {len(before)} detections were not found again "
+            "when the model ran on the same image once more (same class, IoU above 0.7, scores "
+            "within 0.05). It is not deterministic, so its gradients cannot be assigned to "
+            f"detections; use {' or '.join(black_box_methods())}."
         )
-    picked = now[before.output_index]
+    picked = now[partner]
     if before.has("target_classes"):
         picked.target_classes = before.target_classes
     return picked

@@ -1,6 +1,6 @@
 """
-What RoI heads say of RoIs, as functions of pooled features: the box branch, and the mask branch of
-Mask R-CNN.
+Outputs of RoI heads as functions of pooled features: the box branch, and the mask branch of Mask
+R-CNN.
 """
 
 from functools import singledispatch
@@ -25,7 +25,7 @@ from ..log_odds import at_least_single, log_odds_of, mean_log_odds, softmax_log_
 
 class RoIOutputs(NamedTuple):
     """
-    What the box head says of R RoIs.
+    The box head's outputs for R RoIs.
 
     Attributes:
         logits, probs: (R, K + 1), before and after softmax, background last. Cascade averages them
@@ -101,7 +101,7 @@ def _decode(predictor, predictions, proposals: List[Instances]) -> RoIOutputs:
 
 
 def _log_odds(predictor, logits: Tensor, probs: Tensor) -> Tensor:
-    """From the logits, unless the predictor makes probabilities in its own way."""
+    """Take log-odds from the logits, unless the predictor makes probabilities in its own way."""
     if type(predictor).predict_probs is not FastRCNNOutputLayers.predict_probs:
         return log_odds_of(probs)
     # Detectron2's main has one sigmoid per class, too, for LVIS.
@@ -124,8 +124,8 @@ def box_levels(roi_heads: ROIHeads) -> List[str]:
 
 def mask_logits(roi_heads: ROIHeads, pool: Pool, instances: List[Instances]) -> Tensor:
     """
-    How sure the mask branch is of each detection's mask: the mean logit inside of the predicted
-    mask.
+    Measure how sure the mask branch is of each detection's mask: the mean logit inside of the
+    predicted mask.
 
     Args:
         roi_heads: the stock module.

@@ -43,7 +43,7 @@ class RecordingPool:
 
 
 def has_matrices(pooler: ROIPooler) -> bool:
-    """Whether :func:`roi_align_matrices` knows all that a pooler does."""
+    """Tell whether :func:`roi_align_matrices` knows all that a pooler does."""
     return all(isinstance(align, ROIAlign) for align in pooler.level_poolers)
 
 

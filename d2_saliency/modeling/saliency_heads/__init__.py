@@ -5,7 +5,6 @@ from .build import SALIENCY_HEAD_REGISTRY, build_saliency_head, method_names
 from .head import SaliencyHead
 
 __all__ = [
-    *METHODS,
     "SALIENCY_HEAD_REGISTRY",
     "SaliencyHead",
     "build_saliency_head",

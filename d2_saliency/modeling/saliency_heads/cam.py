@@ -1,4 +1,4 @@
-"""CAM, the original."""
+"""The original CAM."""
 
 from dataclasses import replace
 from typing import Dict
@@ -32,9 +32,8 @@ class CAM(SaliencyHead):
         if not isinstance(getattr(detector, "roi_heads", None), Res5ROIHeads):
             raise ValueError(
                 "CAM is defined only where the class score is linear in globally pooled features: "
-                "R-CNN models with a "
-                f"C4 backbone (Res5ROIHeads). {type(detector).__name__} is none; use GradCAM, "
-                "which generalises CAM."
+                f"R-CNN models with a C4 backbone (Res5ROIHeads). {type(detector).__name__} is "
+                "none; use GradCAM, which generalises CAM."
             )
         leaves = {name: f.detach().requires_grad_() for name, f in clean.features.items()}
         with recorded_output(detector, "roi_heads.res5") as recorded:

@@ -1,12 +1,10 @@
 """
-What CAM methods share: activations and gradients of a feature map in, five maps at feature
-resolution out.
+The CAM family's base: it turns activations and gradients of a feature map into five maps at feature
+resolution.
 """
 
-import logging
-import math
 from abc import abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Dict, Iterable, Iterator, List, Tuple
 
 import torch
@@ -16,47 +14,22 @@ from torch import Tensor
 from ...keys import check_values
 from ...structures import SaliencyMaps
 from ..detector import Detector
-from ..feature_windows import FeatureWindow, joined_windows, region_mask, stride, widened
+from ..feature_windows import (
+    FeatureWindow,
+    joined_windows,
+    region_cells,
+    stride,
+    sum_of_levels,
+    widened,
+)
 from ..fields import Fields
 from ..forward_pass import ForwardPass
-from ..layers import LayerError, layer_output, named_choices, recorded_output
+from ..layers import LayerError, layer_output, named_choices, recorded_output, warn_of_zeros
+from .evidence import Evidence
 from .head import SaliencyHead
-
-logger = logging.getLogger(__name__)
 
 DetectionWindows = Iterable[List[FeatureWindow]]
 """For each detection, the windows of its gradients."""
-
-
-@dataclass
-class Evidence:
-    """
-    One detection at one feature level. T targets, C channels, level of H x W cells.
-
-    Attributes:
-        activations: A (C, H, W), the whole level.
-        total: sum_ab A_ab of each channel, (C,).
-        gradient: g (T, C, h, w), the targets' gradients to A inside of the window at (top, left);
-            zero outside of it.
-        region: M (H, W), 1. where the cell belongs to the RoI or anchor that the detection was
-            computed from.
-    """
-
-    activations: Tensor
-    total: Tensor
-    gradient: Tensor
-    top: int
-    left: int
-    region: Tensor
-
-    @property
-    def num_cells(self) -> int:
-        return self.activations[0].numel()
-
-    def window(self, level: Tensor) -> Tensor:
-        """The part of a map (..., H, W) that lies in the window, (..., h, w)."""
-        h, w = self.gradient.shape[-2:]
-        return level[..., self.top : self.top + h, self.left : self.left + w]
 
 
 class CAMHead(SaliencyHead):
@@ -65,18 +38,27 @@ class CAMHead(SaliencyHead):
     its equation.
 
     Class attributes of a method:
-        whole_level: the map covers the level (H, W), not only the window (h, w).
+        odd: True where ``combine(-g) = -combine(g)``, so that both directions of a coordinate come
+            from one evaluation. A class that writes :meth:`combine` must write this, too: a wrong
+            answer gives wrong maps without an error.
         moments: windows hold this many powers of the gradient, one after the other: (moments * 5,
             C, h, w).
-        smooths: the method uses :meth:`smooth`, so the window must have room for the Gaussian.
-        odd: ``combine(-g) = -combine(g)``, so that both directions of a coordinate come from one
-            evaluation.
+
+    Raises:
+        TypeError: when a subclass is defined that writes :meth:`combine` without ``odd``.
     """
 
-    whole_level = False
-    odd = True
-    smooths = False
+    odd: bool
     moments = 1
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "combine" in vars(cls) and not isinstance(vars(cls).get("odd"), bool):
+            raise TypeError(
+                f"{cls.__name__} writes combine(), but does not say whether it is odd. Add `odd = "
+                "True` to the class where combine(-g) = -combine(g) for every gradient g, and "
+                "`odd = False` otherwise, as behind a ReLU of g."
+            )
 
     @configurable
     def __init__(
@@ -84,7 +66,6 @@ class CAMHead(SaliencyHead):
         *,
         layer: str = "auto",
         coord_sign: str = "both",
-        smooth_sigma: float = 1.0,
         channels: Tuple[int, ...] = (),
         neurons: Tuple = (),
         **kwargs,
@@ -96,17 +77,14 @@ class CAMHead(SaliencyHead):
             coord_sign: "both" directions of a coordinate (the larger of the two maps, pixel by
                 pixel), "positive", "negative", or "inward", the direction in which the box gets
                 smaller.
-            smooth_sigma: Gaussian of ODAM and of the space maps of SSGrad-CAM(++), in cells; 0:
-                none.
             channels: use only these channels of A; empty: all.
             neurons: use only these cells (y, x) of A; empty: all. See the config key NEURONS.
-            kwargs: see :class:`SaliencyHead`.
+            kwargs: arguments of :class:`SaliencyHead`.
         """
         check_values("MODEL.SALIENCY_HEAD", locals())
         super().__init__(**kwargs)
         self.layer = layer
         self.coord_sign = coord_sign
-        self.smooth_sigma = smooth_sigma
         self.channels = tuple(channels)
         self.neurons = tuple(tuple(cell) for cell in neurons)
 
@@ -125,16 +103,23 @@ class CAMHead(SaliencyHead):
             **super().from_config(cfg),
             "layer": head.LAYER,
             "coord_sign": head.COORD_SIGN,
-            "smooth_sigma": head.SMOOTH_SIGMA,
             "channels": head.CHANNELS,
             "neurons": neurons,
         }
 
+    @property
+    def margin(self) -> int:
+        """
+        Cells that a window has around the gradient. With one, a map that is resized falls to zero
+        as the level's would.
+        """
+        return 1
+
     @abstractmethod
     def combine(self, evidence: Evidence) -> Tensor:
         """
-        The method's equation up to its final ReLU, for T targets: (T, h, w), or (T, H, W) if
-        ``whole_level``.
+        The method's equation up to its final ReLU, for T targets: (T, h, w) of the window, or
+        (T, H, W) of the whole level.
         """
 
     def explain(self, detector: Detector, batched_input: Dict, clean: ForwardPass) -> Fields:
@@ -153,26 +138,19 @@ class CAMHead(SaliencyHead):
             per_level = []
             for part in joined_windows(parts):
                 activations = levels[part.level]
-                # One more cell, so that a map that is resized falls to zero as the level's would.
-                margin = 1 + (math.ceil(3 * self.smooth_sigma) if self.smooths else 0)
                 height, width = activations.shape[-2:]
-                part = widened(part, margin, (height, width))
+                part = widened(part, self.margin, (height, width))
                 cell = stride(clean.padded_size, (height, width))
-                region = region_mask(box, cell, activations)
+                region = region_cells(box, cell, activations)
                 gradient = part.gradient.float() / scale
                 evidence = Evidence(
                     activations, totals[part.level], gradient, part.top, part.left, region
                 )
-                per_level.append(self._placed(self._signed_map(evidence), part, cell))
-            placed.append(_sum_of_levels(per_level))
+                per_level.append(_placed(self._signed_map(evidence), evidence, cell))
+            placed.append(sum_of_levels(per_level))
         maps, regions = zip(*placed)
-        unread = sum(not bool(m.any()) for m in maps)
-        if unread and self.layer != "auto":
-            logger.warning(
-                f"The maps of {unread} detections are zero at LAYER '{self.layer}': they were not "
-                "read from it. Levels of a pyramid serve objects of different sizes; LAYER auto "
-                "takes that of each detection."
-            )
+        if self.layer != "auto":
+            warn_of_zeros(self.layer, maps)
         return {
             "pred_saliency": SaliencyMaps(maps, torch.stack(regions), instances.image_size),
             **fields,
@@ -209,8 +187,7 @@ class CAMHead(SaliencyHead):
         ):
             raise ValueError(
                 "MODEL.SALIENCY_HEAD.CHANNELS or NEURONS lie outside of a feature map of "
-                f"{tuple(sizes)}: "
-                f"{sizes[0]} channels of {sizes[1]} x {sizes[2]} cells."
+                f"{tuple(sizes)}: {sizes[0]} channels of {sizes[1]} x {sizes[2]} cells."
             )
         if self.channels:
             keep = torch.zeros(len(activations), device=activations.device)
@@ -241,51 +218,15 @@ class CAMHead(SaliencyHead):
             "positive": positive,
             "negative": negative,
         }
-        chosen["inward"] = torch.cat(
-            [positive[:2], negative[2:]]
-        )  # x_min, y_min grow; x_max, y_max shrink
+        # Inward: x_min and y_min grow, x_max and y_max shrink.
+        chosen["inward"] = torch.cat([positive[:2], negative[2:]])
         return torch.cat([m[:1], chosen[self.coord_sign]])
-
-    def _placed(
-        self, m: Tensor, part: FeatureWindow, cell: Tuple[float, float]
-    ) -> Tuple[Tensor, Tensor]:
-        """A map with the area (x0, y0, x1, y1) that it covers, in pixels of the network input."""
-        top, left = (0, 0) if self.whole_level else (part.top, part.left)
-        height, width = m.shape[-2:]
-        cells = m.new_tensor([left, top, left + width, top + height])
-        return m, cells * cells.new_tensor([cell[1], cell[0]] * 2)
-
-    def smooth(self, values: Tensor) -> Tensor:
-        """
-        Gaussian of ``smooth_sigma`` cells over the last two axes, (..., h, w); zeros beyond the
-        border.
-        """
-        if self.smooth_sigma <= 0:
-            return values
-        height, width = values.shape[-2:]
-        return self._gaussian_matrix(height, values) @ values @ self._gaussian_matrix(width, values)
-
-    def _gaussian_matrix(self, size: int, like: Tensor) -> Tensor:
-        """
-        Rows of a normalised Gaussian that is cut at 3 sigma, (size, size), symmetric: convolution
-        as a product.
-        """
-        radius = math.ceil(3 * self.smooth_sigma)
-        x = torch.arange(-radius, radius + 1, device=like.device, dtype=like.dtype)
-        norm = (-0.5 * (x / self.smooth_sigma) ** 2).exp().sum()
-        cells = torch.arange(size, device=like.device, dtype=like.dtype)
-        distance = cells[:, None] - cells[None]
-        weights = (-0.5 * (distance / self.smooth_sigma) ** 2).exp() / norm
-        return weights.masked_fill(distance.abs() > radius, 0)
 
 
 def level_windows(
     detector: Detector, forward_pass: ForwardPass, class_target: str
 ) -> List[Iterator[List[FeatureWindow]]]:
-    """
-    ``detector.feature_gradients``, or an error that says what to do where an architecture has no
-    known levels.
-    """
+    """``detector.feature_gradients``; LayerError where an architecture has no known levels."""
     if not forward_pass.features:
         raise LayerError(
             f"The feature map behind a detection is not known for {type(detector).__name__}; name "
@@ -301,17 +242,10 @@ def _box_sides(instances) -> Tensor:
     return torch.stack([torch.ones_like(width), width, height, width, height], dim=1)
 
 
-def _sum_of_levels(placed: List[Tuple[Tensor, Tensor]]) -> Tuple[Tensor, Tensor]:
-    """
-    The sum of maps (5, h, w) of several levels with their areas, on the finest grid. Cascade has
-    such detections.
-    """
-    if len(placed) == 1:
-        return placed[0]
-    areas = torch.stack([area for _, area in placed])
-    cell = min((area[2] - area[0]).item() / m.shape[-1] for m, area in placed)
-    union = torch.cat([areas[:, :2].amin(0), areas[:, 2:].amax(0)])
-    width, height = ((union[2:] - union[:2]) / cell).round().int().tolist()
-    local = (areas - union[:2].repeat(2)) / cell
-    maps = SaliencyMaps([m for m, _ in placed], local, (height, width)).resize(height, width)
-    return maps.sum(0), union
+def _placed(m: Tensor, evidence: Evidence, cell: Tuple[float, float]) -> Tuple[Tensor, Tensor]:
+    """A map with the area (x0, y0, x1, y1) that it covers, in pixels of the network input."""
+    height, width = m.shape[-2:]
+    whole_level = m.shape[-2:] == evidence.activations.shape[-2:]
+    left, top = (0, 0) if whole_level else (evidence.left, evidence.top)
+    cells = m.new_tensor([left, top, left + width, top + height])
+    return m, cells * cells.new_tensor([cell[1], cell[0]] * 2)

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from .build import SALIENCY_HEAD_REGISTRY
-from .cam_head import CAMHead, Evidence
+from .cam_head import CAMHead
+from .evidence import Evidence
 
 
 @SALIENCY_HEAD_REGISTRY.register()
@@ -19,7 +20,7 @@ class GradCAM(CAMHead):
     lights up.
     """
 
-    whole_level = True
+    odd = True
 
     def combine(self, evidence: Evidence) -> Tensor:
         weights = evidence.gradient.sum((-2, -1)) / evidence.num_cells  # Eq. (1)

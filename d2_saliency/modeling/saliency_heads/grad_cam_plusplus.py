@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from .build import SALIENCY_HEAD_REGISTRY
-from .cam_head import CAMHead, Evidence
+from .cam_head import CAMHead
+from .evidence import Evidence
 
 
 def grad_cam_plusplus_weights(
@@ -48,7 +49,6 @@ class GradCAMPlusPlus(CAMHead):
     the coordinate divided by the box side.
     """
 
-    whole_level = True
     odd = False
 
     def combine(self, evidence: Evidence) -> Tensor:

@@ -34,8 +34,8 @@ class _GuidedReLU(torch.autograd.Function):
 
 class _GuidedReLUs(TorchFunctionMode):
     """
-    Detectron2 calls ReLU as a function, in place or not, so it is replaced where torch dispatches
-    functions.
+    Replaces ReLU where torch dispatches functions: Detectron2 calls it as a function, in place or
+    not.
     """
 
     RELUS = {torch.relu, torch.relu_, F.relu, F.relu_, Tensor.relu, Tensor.relu_}
@@ -59,8 +59,8 @@ def guided_relus() -> Iterator[None]:
 @SALIENCY_HEAD_REGISTRY.register()
 class GuidedBackprop(Gradient):
     """
-    Guided backpropagation (Springenberg et al., 2015): :class:`Gradient` with, at each ReLU,
-        negative gradients zeroed.
+    Guided backpropagation (Springenberg et al., 2015): :class:`Gradient`, with negative gradients
+    zeroed at each ReLU.
 
         R_l = [f_l > 0] [R_{l+1} > 0] R_{l+1}
 

@@ -121,7 +121,8 @@ class SaliencyHead(nn.Module):
 
     def runner(self, detector: Detector, batched_input: Dict) -> Detector:
         """
-        What runs passes over an image: the same function as the detector, perhaps in less time.
+        Return the model that runs passes over an image: the same function as the detector, perhaps
+        in less time.
         """
         return folded(detector, batched_input) if self.fold_norms else detector
 
@@ -140,7 +141,7 @@ class SaliencyHead(nn.Module):
         if self.target_class >= 0 and not instances.has("target_classes"):
             instances.target_classes = torch.full_like(instances.pred_classes, self.target_class)
         fields: Fields = {}
-        if self.mask_output:  # first: what has no mask is refused before the work
+        if self.mask_output:  # comes first: a model without masks is refused before the work
             fields["pred_mask_saliency"] = self._mask_maps(detector, batched_input, clean)
         fields.update(self.explain(detector, batched_input, clean))
         for maps in (value for value in fields.values() if isinstance(value, SaliencyMaps)):

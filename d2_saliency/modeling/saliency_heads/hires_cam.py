@@ -3,7 +3,8 @@
 from torch import Tensor
 
 from .build import SALIENCY_HEAD_REGISTRY
-from .cam_head import CAMHead, Evidence
+from .cam_head import CAMHead
+from .evidence import Evidence
 
 
 @SALIENCY_HEAD_REGISTRY.register()
@@ -13,6 +14,8 @@ class HiResCAM(CAMHead):
 
         L = ReLU(sum_k g_k o A^k)
     """
+
+    odd = True
 
     def combine(self, evidence: Evidence) -> Tensor:
         return (evidence.gradient * evidence.window(evidence.activations)).sum(1)

@@ -41,7 +41,7 @@ class IntegratedGradients(SaliencyHead):
             num_steps: m.
             baseline: x', "black", "mean" or "blur", see :func:`baseline_image`.
             batch_size: steps computed at once; see :mod:`..batching`.
-            kwargs: see :class:`SaliencyHead`.
+            kwargs: arguments of :class:`SaliencyHead`.
         """
         check_values("MODEL.SALIENCY_HEAD.INTEGRATED_GRADIENTS", locals())
         super().__init__(**kwargs)
@@ -70,9 +70,8 @@ class IntegratedGradients(SaliencyHead):
         """
         if not detector.knows_provenance:
             raise ValueError(
-                "IntegratedGradients follows a detection's proposal or anchor, which are not "
-                "known for "
-                f"{type(detector).__name__}; use ODSmoothGrad or "
+                "IntegratedGradients follows a detection's proposal or anchor, which are not known "
+                f"for {type(detector).__name__}; use ODSmoothGrad or "
                 f"{' or '.join(black_box_methods())}."
             )
         image, instances = batched_input["image"].detach().float(), clean.instances[0]

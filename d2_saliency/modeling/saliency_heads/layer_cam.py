@@ -3,7 +3,8 @@
 from torch import Tensor
 
 from .build import SALIENCY_HEAD_REGISTRY
-from .cam_head import CAMHead, Evidence
+from .cam_head import CAMHead
+from .evidence import Evidence
 
 
 @SALIENCY_HEAD_REGISTRY.register()

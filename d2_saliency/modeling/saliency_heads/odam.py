@@ -1,13 +1,14 @@
-"""ODAM, and its relatives without a kernel."""
+"""ODAM."""
 
 from torch import Tensor
 
 from .build import SALIENCY_HEAD_REGISTRY
-from .cam_head import CAMHead, Evidence
+from .evidence import Evidence
+from .smoothing import SmoothingCAMHead
 
 
 @SALIENCY_HEAD_REGISTRY.register()
-class ODAM(CAMHead):
+class ODAM(SmoothingCAMHead):
     """
     Object detector activation maps (Zhao and Chan, 2023).
 
@@ -16,7 +17,7 @@ class ODAM(CAMHead):
     smooth is a Gaussian of SMOOTH_SIGMA cells; the paper does not give its kernel.
     """
 
-    smooths = True
+    odd = True
 
     def combine(self, evidence: Evidence) -> Tensor:
         return (self.smooth(evidence.gradient) * evidence.window(evidence.activations)).sum(1)

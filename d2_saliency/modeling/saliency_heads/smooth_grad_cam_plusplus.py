@@ -15,7 +15,8 @@ from ..forward_pass import ForwardPass
 from ..layers import layer_output
 from ..noise import NoiseMixin, NoisePasses, match_counts
 from .build import SALIENCY_HEAD_REGISTRY
-from .cam_head import CAMHead, DetectionWindows, Evidence, level_windows
+from .cam_head import CAMHead, DetectionWindows, level_windows
+from .evidence import Evidence
 
 
 @SALIENCY_HEAD_REGISTRY.register()
@@ -37,7 +38,6 @@ class SmoothGradCAMPlusPlus(NoiseMixin, CAMHead):
         "D1" is as printed. Where the denominator is not positive, a = 0.
     """
 
-    whole_level = True
     odd = False
     moments = 3
     min_samples = 0
@@ -47,7 +47,7 @@ class SmoothGradCAMPlusPlus(NoiseMixin, CAMHead):
         """
         Args:
             numerator: "D2", or "D1" as the paper prints it.
-            kwargs: see :class:`NoiseMixin` and :class:`CAMHead`.
+            kwargs: arguments of :class:`NoiseMixin` and :class:`CAMHead`.
         """
         check_values("MODEL.SALIENCY_HEAD", locals())
         super().__init__(**kwargs)

@@ -3,7 +3,8 @@
 from torch import Tensor
 
 from .build import SALIENCY_HEAD_REGISTRY
-from .cam_head import CAMHead, Evidence
+from .evidence import Evidence
+from .smoothing import SmoothingCAMHead
 
 
 def space_maps(gradient: Tensor) -> Tensor:
@@ -17,7 +18,7 @@ def space_maps(gradient: Tensor) -> Tensor:
 
 
 @SALIENCY_HEAD_REGISTRY.register()
-class SSGradCAM(CAMHead):
+class SSGradCAM(SmoothingCAMHead):
     """
     Spatial-sensitive Grad-CAM (Yamauchi and Ishikawa, 2022).
 
@@ -28,7 +29,7 @@ class SSGradCAM(CAMHead):
     S_k is smoothed by SMOOTH_SIGMA, which the paper does not give.
     """
 
-    smooths = True
+    odd = True
 
     def combine(self, evidence: Evidence) -> Tensor:
         g = evidence.gradient

@@ -3,13 +3,14 @@
 from torch import Tensor
 
 from .build import SALIENCY_HEAD_REGISTRY
-from .cam_head import CAMHead, Evidence
+from .evidence import Evidence
 from .grad_cam_plusplus import grad_cam_plusplus_weights
+from .smoothing import SmoothingCAMHead
 from .ss_grad_cam import space_maps
 
 
 @SALIENCY_HEAD_REGISTRY.register()
-class SSGradCAMPlusPlus(CAMHead):
+class SSGradCAMPlusPlus(SmoothingCAMHead):
     """
     SSGrad-CAM++ (Yamauchi, 2024).
 
@@ -22,14 +23,10 @@ class SSGradCAMPlusPlus(CAMHead):
     """
 
     odd = False
-    smooths = True
 
     def combine(self, evidence: Evidence) -> Tensor:
         g, region = evidence.gradient, evidence.region
-        rows, columns = (
-            region.any(1).nonzero()[:, 0],
-            region.any(0).nonzero()[:, 0],
-        )  # M is a rectangle
+        rows, columns = (region.any(axis).nonzero()[:, 0] for axis in (1, 0))  # M is a rectangle
         inside = evidence.activations[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         total = inside.sum((-2, -1))  # sum_ab A_ab M_ab
         weights = grad_cam_plusplus_weights(g, total, evidence.window(region))

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from d2_saliency import OUTPUTS, SALIENCY_HEAD_REGISTRY, build_saliency_head, explainable
-from d2_saliency.modeling.saliency_heads.cam_head import CAMHead, Evidence
+from d2_saliency.modeling.saliency_heads.cam_head import CAMHead
+from d2_saliency.modeling.saliency_heads.evidence import Evidence
 from d2_saliency.results.writer import detection_flags
 from d2_saliency.testing import ToyDetector
 from tests.conftest import demo_cfg

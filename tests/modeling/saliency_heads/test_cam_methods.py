@@ -3,11 +3,13 @@ Each CAM equation against nested loops, on a whole level whose gradient is zero 
 """
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch.nn import functional as F
 
+from d2_saliency import SALIENCY_HEAD_REGISTRY
 from d2_saliency.modeling.saliency_heads import (
     ODAM,
     GradCAM,
@@ -17,8 +19,10 @@ from d2_saliency.modeling.saliency_heads import (
     SSGradCAM,
     SSGradCAMPlusPlus,
 )
-from d2_saliency.modeling.saliency_heads.cam_head import Evidence
+from d2_saliency.modeling.saliency_heads.cam_head import CAMHead
+from d2_saliency.modeling.saliency_heads.evidence import Evidence
 from d2_saliency.modeling.saliency_heads.grad_cam_plusplus import grad_cam_plusplus_weights
+from d2_saliency.modeling.saliency_heads.smoothing import SmoothingCAMHead
 
 C, H, W = 3, 6, 7
 TOP, LEFT, h, w = 1, 2, 4, 3
@@ -134,8 +138,9 @@ def test_equals_loops_over_the_equation(method, sigma):
     e = evidence()
     # In the head, windows of methods that smooth have room for the Gaussian: here, the whole level.
     g = whole_gradient(e)
-    head = method(smooth_sigma=sigma)
-    if head.smooths:
+    smooths = issubclass(method, SmoothingCAMHead)
+    head = method(smooth_sigma=sigma) if smooths else method()
+    if smooths:
         e = Evidence(e.activations, e.total, g, 0, 0, e.region)
     ours = whole(e, head.combine(e))
     for t in range(2):
@@ -143,17 +148,37 @@ def test_equals_loops_over_the_equation(method, sigma):
         torch.testing.assert_close(ours[t], expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_odd_methods_are_odd_and_others_say_so(method):
-    e = evidence()
-    head = method()
-    plus = head.combine(e)
-    e.gradient = -e.gradient
-    minus = head.combine(e)
-    if head.odd:
-        torch.testing.assert_close(minus, -plus)
-    else:
-        assert (minus + plus).abs().max() > 1e-3
+class TestOdd:
+    """Both directions of a coordinate come from one evaluation only where a method is odd."""
+
+    CAM_HEADS = [name for name, head in SALIENCY_HEAD_REGISTRY if issubclass(head, CAMHead)]
+
+    @pytest.mark.parametrize("seed", range(3))
+    @pytest.mark.parametrize("name", CAM_HEADS)
+    def test_every_registered_method_says_the_truth(self, name, seed):
+        head, e = SALIENCY_HEAD_REGISTRY.get(name)(), evidence(seed)
+
+        def combined(gradient):
+            powers = torch.cat([gradient**k for k in range(1, head.moments + 1)])
+            return head.combine(replace(e, gradient=powers))
+
+        plus, minus = combined(e.gradient), combined(-e.gradient)
+        if head.odd:
+            assert plus.abs().max() > 1e-3  # zero maps are odd, too
+            torch.testing.assert_close(minus, -plus)
+        else:
+            assert (minus + plus).abs().max() > 1e-3
+
+    def test_a_method_that_does_not_say_it_is_refused(self):
+        with pytest.raises(TypeError, match="^Mine writes combine.*odd = True.*odd = False"):
+            type("Mine", (CAMHead,), {"combine": LayerCAM.combine})
+
+    def test_a_new_equation_does_not_inherit_it(self):
+        with pytest.raises(TypeError, match="^Mine writes combine"):
+            type("Mine", (HiResCAM,), {"combine": LayerCAM.combine})
+
+    def test_the_same_equation_inherits_it(self):
+        assert type("Mine", (HiResCAM,), {})().odd is True
 
 
 class TestGradCAMPlusPlusByHand:

@@ -12,7 +12,7 @@ from d2_saliency import (
     method_names,
 )
 from d2_saliency.keys import KEYS
-from d2_saliency.modeling.saliency_heads.d_rise import ESTIMATORS
+from d2_saliency.modeling.saliency_heads.d_rise.head import ESTIMATORS
 
 
 def unfit_value(key):

@@ -11,7 +11,8 @@ import torch
 from d2_saliency import explainable
 from d2_saliency.modeling.noise import gaussian_noise
 from d2_saliency.modeling.saliency_heads import GradCAMPlusPlus, SmoothGradCAMPlusPlus
-from d2_saliency.modeling.saliency_heads.cam_head import CAMHead, Evidence
+from d2_saliency.modeling.saliency_heads.cam_head import CAMHead
+from d2_saliency.modeling.saliency_heads.evidence import Evidence
 from d2_saliency.testing import ToyDetector
 from tests.modeling.meta_arch.test_feature_gradients import random_model
 

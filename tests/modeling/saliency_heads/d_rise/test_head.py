@@ -12,9 +12,8 @@ import torch
 from detectron2.structures import Boxes, Instances
 
 from d2_saliency import BlackBox, build_saliency_head, explainable
-from d2_saliency.modeling.masks import grid_masks, random_grids
-from d2_saliency.modeling.raw_outputs import RawOutputs, output_weights
 from d2_saliency.modeling.saliency_heads import DRISE
+from d2_saliency.modeling.saliency_heads.d_rise.occlusions import grid_occlusions, random_grids
 from d2_saliency.testing import ToyDetector
 from tests.conftest import demo_cfg
 
@@ -50,7 +49,7 @@ def test_faithful_maps_equal_a_literal_loop(context):
     boxes, classes = found.pred_boxes.tensor.tolist(), found.pred_classes.tolist()
     fill = torch.zeros(3, 1, 1) if context == "black" else image.mean((1, 2)).view(3, 1, 1)
     above, below = torch.zeros(len(found), 5, 24, 32), torch.zeros(24, 32)
-    for mask in grid_masks(*random_grids(12, 4, 0.5, 7), (24, 32)):
+    for mask in grid_occlusions(*random_grids(12, 4, 0.5, 7), (24, 32)):
         with torch.no_grad():
             seen = toy([{"image": image * mask + fill * (1 - mask)}])[0]["instances"]
         below += mask
@@ -118,68 +117,6 @@ def test_early_stop_when_the_maps_of_two_halves_agree():
     ) and unsure.num_masks.unique().tolist() == [300]
     all_masks = explained(DRISE(num_masks=int(sure.num_masks[0]), grid_size=2), image)
     torch.testing.assert_close(sure.pred_saliency.maps[0], all_masks.pred_saliency.maps[0])
-
-
-def test_a_coordinate_weighs_less_the_farther_it_is_off():
-    targets = Instances(
-        (50, 50),
-        pred_boxes=Boxes(torch.tensor([[10.0, 10, 30, 20]])),
-        pred_classes=torch.tensor([0]),
-        class_vectors=torch.tensor([[1.0, 0]]),
-    )
-    raw = RawOutputs(
-        torch.tensor([[[12.0, 10, 30, 20]]]), torch.tensor([[0.5, 0.0]]), torch.ones(1)
-    )
-    s = 18 * 10 / 200
-    expected = [s, s * math.exp(-2 / 2.0), s, s, s]  # 2 pixels off at a tenth of the width of 20
-    assert output_weights(targets, raw)[0].tolist() == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("num_boxes", [1, 3])
-def test_weights_are_the_best_of_all_outputs(num_boxes):
-    """
-    Against loops over all outputs: leaving out those that cannot win must not change anything.
-    """
-    generator = torch.Generator().manual_seed(4)
-    corners = torch.rand(200, num_boxes, 2, generator=generator) * 30
-    boxes = torch.cat(
-        [corners, corners + 2 + 12 * torch.rand(200, num_boxes, 2, generator=generator)], dim=2
-    )
-    raw = RawOutputs(
-        boxes, torch.rand(200, 3, generator=generator), torch.rand(200, generator=generator)
-    )
-    targets = Instances(
-        (50, 50), pred_boxes=Boxes(boxes[:4, 0].clone()), pred_classes=torch.tensor([0, 2, 1, 0])
-    )
-    targets.class_vectors = torch.rand(4, 3, generator=generator)
-    expected = torch.zeros(4, 5)
-    for t, (box, k, p) in enumerate(
-        zip(boxes[:4, 0].tolist(), [0, 2, 1, 0], targets.class_vectors)
-    ):
-        for j in range(200):
-            other, q = boxes[j, k if num_boxes > 1 else 0].tolist(), raw.vectors[j]
-            s = iou(box, other) * float(p @ q / p.norm() / q.norm()) * float(raw.objectness[j])
-            off = [
-                abs(a - b) / (box[2 + c % 2] - box[c % 2])
-                for c, (a, b) in enumerate(zip(box, other))
-            ]
-            for o, factor in enumerate([1.0, *(math.exp(-d / 0.1) for d in off)]):
-                expected[t, o] = max(expected[t, o], s * factor)
-    torch.testing.assert_close(output_weights(targets, raw), expected)
-
-
-def test_no_outputs_weigh_nothing():
-    targets = Instances(
-        (9, 9), pred_boxes=Boxes(torch.tensor([[0.0, 0, 5, 5]])), pred_classes=torch.tensor([0])
-    )
-    targets.class_vectors = torch.ones(1, 2)
-    nothing = RawOutputs(torch.zeros(0, 1, 4), torch.zeros(0, 2), torch.zeros(0))
-    far = RawOutputs(torch.tensor([[[6.0, 6, 9, 9]]]), torch.ones(1, 2), torch.ones(1))
-    assert (
-        output_weights(targets, nothing).tolist()
-        == output_weights(targets, far).tolist()
-        == [[0] * 5]
-    )
 
 
 @pytest.mark.parametrize("name", ["faster_rcnn_planted", "retinanet_planted"])

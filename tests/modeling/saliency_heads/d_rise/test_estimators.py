@@ -1,53 +1,60 @@
-"""Maps from running sums, against literal loops over masks and pixels."""
+"""Maps from running sums, against literal loops over occlusions and pixels."""
 
 import math
+from operator import add
 
 import pytest
 import torch
 
-from d2_saliency.modeling.mask_sums import MaskSums, mean_map, reliability, slope_map
+from d2_saliency.modeling.saliency_heads.d_rise.estimators import (
+    OcclusionSums,
+    mean_map,
+    reliability,
+    slope_map,
+)
 
 
-def drawn(num_masks, seed, offset=0.0):
+def drawn(num, seed, offset=0.0):
     generator = torch.Generator().manual_seed(seed)
-    masks = torch.rand(num_masks, 3, 4, generator=generator)
-    return masks, torch.rand(num_masks, 2, 5, generator=generator) + offset
+    occlusions = torch.rand(num, 3, 4, generator=generator)
+    return occlusions, torch.rand(num, 2, 5, generator=generator) + offset
 
 
-def sums_of(masks, weights):
-    return MaskSums.zeros(weights.shape[1], masks.shape[-2:]).add(masks, weights)
+def sums_of(occlusions, weights):
+    return OcclusionSums.zeros(weights.shape[1], occlusions.shape[-2:]).add(occlusions, weights)
 
 
 def test_sums_in_parts_are_the_sums_of_all():
-    masks, weights = drawn(7, 0)
-    whole = sums_of(masks, weights)
-    one_by_one = MaskSums.zeros(2, (3, 4))
+    occlusions, weights = drawn(7, 0)
+    whole = sums_of(occlusions, weights)
+    one_by_one = OcclusionSums.zeros(2, (3, 4))
     for m in range(7):
-        one_by_one.add(masks[m : m + 1], weights[m : m + 1])
-    for parts in (sums_of(masks[:3], weights[:3]) + sums_of(masks[3:], weights[3:]), one_by_one):
+        one_by_one.add(occlusions[m : m + 1], weights[m : m + 1])
+    halves = (sums_of(occlusions[m], weights[m]) for m in (slice(3), slice(3, 7)))
+    for parts in (add(*halves), one_by_one):
         assert parts.num == whole.num == 7
         for name in ("w", "ww", "m", "mm", "wm"):
             torch.testing.assert_close(getattr(parts, name), getattr(whole, name))
 
 
 def test_mean_map_is_the_mean_weight_of_the_masks_that_show_a_pixel():
-    masks, weights = drawn(9, 1)
-    got = mean_map([sums_of(masks, weights)])
+    occlusions, weights = drawn(9, 1)
+    got = mean_map([sums_of(occlusions, weights)])
     for t in range(2):
         for o in range(5):
             for y in range(3):
                 for x in range(4):
-                    shown = sum(masks[m, y, x].item() for m in range(9))
+                    shown = sum(occlusions[m, y, x].item() for m in range(9))
                     expected = (
-                        sum(masks[m, y, x].item() * weights[m, t, o].item() for m in range(9))
+                        sum(occlusions[m, y, x].item() * weights[m, t, o].item() for m in range(9))
                         / shown
                     )
                     assert got[t, o, y, x].item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_mean_map_of_a_pixel_that_no_mask_shows_is_zero():
-    masks, weights = torch.zeros(3, 2, 2), torch.rand(3, 1, 5)
-    assert mean_map([sums_of(masks, weights)]).abs().max() == 0
+    occlusions, weights = torch.zeros(3, 2, 2), torch.rand(3, 1, 5)
+    assert mean_map([sums_of(occlusions, weights)]).abs().max() == 0
 
 
 def test_slope_map_is_the_regression_within_grid_sizes_less_its_standard_error():
@@ -62,8 +69,8 @@ def test_slope_map_is_the_regression_within_grid_sizes_less_its_standard_error()
             for y in range(3):
                 for x in range(4):
                     above = below = spread = 0.0
-                    for masks, weights in groups:
-                        m, w = masks[:, y, x].tolist(), weights[:, t, o].tolist()
+                    for occlusions, weights in groups:
+                        m, w = occlusions[:, y, x].tolist(), weights[:, t, o].tolist()
                         m_mean, w_mean = sum(m) / len(m), sum(w) / len(w)
                         above += sum((b - w_mean) * (a - m_mean) for a, b in zip(m, w))
                         below += sum((a - m_mean) ** 2 for a in m)
@@ -75,16 +82,16 @@ def test_slope_map_is_the_regression_within_grid_sizes_less_its_standard_error()
 
 
 def test_slope_map_finds_the_pixel_that_decides():
-    masks, _ = drawn(200, 4)
-    weights = (0.2 + 0.5 * masks[:, 1, 2])[:, None, None].expand(-1, 1, 5)
-    m = slope_map([sums_of(masks, weights)])[0, 0]
+    occlusions, _ = drawn(200, 4)
+    weights = (0.2 + 0.5 * occlusions[:, 1, 2])[:, None, None].expand(-1, 1, 5)
+    m = slope_map([sums_of(occlusions, weights)])[0, 0]
     assert m.argmax() == 1 * 4 + 2 and m[1, 2].item() == pytest.approx(0.5, abs=0.05)
     assert m.sum() - m[1, 2] < 0.2 * m[1, 2]
 
 
 def test_weights_that_never_change_make_a_map_of_zeros():
-    masks, _ = drawn(30, 5)
-    m = slope_map([sums_of(masks, torch.full((30, 1, 5), 0.7))])
+    occlusions, _ = drawn(30, 5)
+    m = slope_map([sums_of(occlusions, torch.full((30, 1, 5), 0.7))])
     assert m.isfinite().all() and m.max() < 1e-3
 
 

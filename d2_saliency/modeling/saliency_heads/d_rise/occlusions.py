@@ -1,4 +1,4 @@
-"""Random masks that hide parts of an image."""
+"""Random occlusions, which hide parts of an image."""
 
 from typing import Iterator, Sequence, Tuple
 
@@ -6,16 +6,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# Shape shorthand: N masks, h, w the grid's rows and columns, H, W the image.
+# Shape shorthand: N occlusions, h, w the grid's rows and columns, H, W the image.
 
 
-def random_grids(num_masks: int, grid_size: int, p: float, seed: int) -> Tuple[Tensor, Tensor]:
+def random_grids(num: int, grid_size: int, p: float, seed: int) -> Tuple[Tensor, Tensor]:
     """
-    Draw what :func:`grid_masks` makes masks of. Drawn on the CPU, mask by mask: it depends on the
-    seed alone, not on device, batch size or image, and fewer masks are the first of more.
+    Draw the grids that :func:`grid_occlusions` enlarges. They are drawn on the CPU, one by one:
+    they depend on the seed alone, not on device, batch size or image, and fewer grids are the first
+    of more.
 
     Args:
-        num_masks: N.
+        num: N, how many.
         grid_size: h = w, cells.
         p: probability that a cell is shown.
 
@@ -23,37 +24,35 @@ def random_grids(num_masks: int, grid_size: int, p: float, seed: int) -> Tuple[T
         grids (N, h, w), bool, true where a cell is shown, and shifts (N, 2), float in [0, 1): the
         shares of a cell's height and width by which a grid is moved.
     """
-    uniform = torch.rand(num_masks, grid_size**2 + 2, generator=torch.Generator().manual_seed(seed))
+    uniform = torch.rand(num, grid_size**2 + 2, generator=torch.Generator().manual_seed(seed))
     cells, shifts = uniform.split([grid_size**2, 2], dim=1)
     return (cells < p).view(-1, grid_size, grid_size), shifts
 
 
-def alternating_grids(
-    num_masks: int, grid_sizes: Sequence[int], p: float, seed: int
-) -> Iterator[Tuple]:
+def alternating_grids(num: int, grid_sizes: Sequence[int], p: float, seed: int) -> Iterator[Tuple]:
     """
-    :func:`random_grids` of each size in turn, one by one: (place of the size, number, grid (h, w),
-    shift (2,)).
+    Draw :func:`random_grids` of each size in turn, one by one.
+
+    Yields:
+        place of the size, number of the grid among those of its size, grid (h, w), shift (2,).
     """
-    per_size = [
-        random_grids(-(-num_masks // len(grid_sizes)), size, p, seed) for size in grid_sizes
-    ]
-    for m in range(num_masks):
+    per_size = [random_grids(-(-num // len(grid_sizes)), size, p, seed) for size in grid_sizes]
+    for m in range(num):
         number, k = divmod(m, len(grid_sizes))
         grids, shifts = per_size[k]
         yield k, number, grids[number], shifts[number]
 
 
-def grid_masks(grids: Tensor, shifts: Tensor, image_size: Tuple[int, int]) -> Tensor:
+def grid_occlusions(grids: Tensor, shifts: Tensor, image_size: Tuple[int, int]) -> Tensor:
     """
-    Masks of an image from coarse grids (RISE, section 3.2; D-RISE, section 3.2).
+    Enlarge coarse grids to occlusions of an image (RISE, section 3.2; D-RISE, section 3.2).
 
     A grid of h x w cells is resized bilinearly to (h + 1) C_H x (w + 1) C_W pixels, with C_H =
     ceil(H / h) and C_W = ceil(W / w), and H x W pixels are cut out of it at an offset of 0..C_H -
     1, 0..C_W - 1.
 
     Args:
-        grids, shifts: see :func:`random_grids`.
+        grids, shifts: from :func:`random_grids`.
         image_size: (H, W).
 
     Returns:

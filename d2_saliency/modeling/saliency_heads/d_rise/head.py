@@ -1,4 +1,4 @@
-"""D-RISE."""
+"""The saliency head of D-RISE."""
 
 import logging
 from functools import reduce
@@ -13,30 +13,31 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from ...keys import check_values
-from ...structures import SaliencyMaps
-from ..baselines import baseline_image
-from ..batching import FORWARD_BATCH, reproducible_batch_size, run_in_batches
-from ..detector import Detector
-from ..fields import Fields
-from ..forward_pass import ForwardPass
-from ..mask_sums import MaskSums, mean_map, reliability, slope_map
-from ..masks import alternating_grids, grid_masks
-from ..optimize import half_precision
-from ..raw_outputs import RawOutputs, output_weights
-from ..targets import target_objects
-from .build import SALIENCY_HEAD_REGISTRY
-from .head import SaliencyHead
+from ....keys import check_values
+from ....structures import SaliencyMaps
+from ...baselines import baseline_image
+from ...batching import FORWARD_BATCH, reproducible_batch_size, run_in_batches
+from ...detector import Detector
+from ...fields import Fields
+from ...forward_pass import ForwardPass
+from ...optimize import half_precision
+from ...raw_outputs import RawOutputs
+from ...targets import target_objects
+from ..build import SALIENCY_HEAD_REGISTRY
+from ..head import SaliencyHead
+from .estimators import OcclusionSums, mean_map, reliability, slope_map
+from .occlusions import alternating_grids, grid_occlusions
+from .weights import output_weights
 
 logger = logging.getLogger(__name__)
 
 ESTIMATORS = {"mean": mean_map, "multiscale": slope_map}
-CHECK_EVERY = 100  # masks between two looks at TOLERANCE
+CHECK_EVERY = 100  # occlusions between two looks at TOLERANCE
 NUM_HALVES = 2
 BATCH_SIZE_KEY = "MODEL.SALIENCY_HEAD.DRISE.BATCH_SIZE"
 
-Sums = Dict[Tuple[int, int], MaskSums]
-"""Of the masks of each (place of the grid size, half)."""
+Sums = Dict[Tuple[int, int], OcclusionSums]
+"""The sums of each grid size and half: (place of the size, half) -> sums."""
 
 
 @SALIENCY_HEAD_REGISTRY.register()
@@ -50,14 +51,15 @@ class DRISE(SaliencyHead):
         w_m     = max_j s(t, j) * exp(-|c_t - c_j| / (0.1 * side))    for a coordinate c, ours
         map     = sum_m w_m M_m / sum_m M_m                           ESTIMATOR "mean", the paper's
 
-    The image is shown through N random masks M_m (:func:`grid_masks`); j runs over all that the
-    detector says under a mask before score threshold and NMS (:class:`RawOutputs`), t is the
-    detection, or an object that the user asks for. ESTIMATOR "multiscale" (ours) needs a tenth of
-    the masks for the same insertion and deletion (BENCHMARKS.md): every second mask has a grid of
-    half as many rows and columns, and the map is :func:`slope_map`.
+    N random occlusions M_m hide parts of the image (:func:`grid_occlusions`; the paper calls them
+    masks). j runs over all outputs of the detector under an occlusion, before score threshold and
+    NMS (:class:`RawOutputs`). t is the detection, or an object that the user asks for. ESTIMATOR
+    "multiscale" (ours) needs a tenth of the occlusions for the same insertion and deletion
+    (BENCHMARKS.md): every second one has a grid of half as many rows and columns, and the map is
+    :func:`slope_map`.
 
-    The masks serve all detections and all outputs at once. The field ``num_masks`` says how many it
-    took.
+    The occlusions serve all detections and all outputs at once. The field ``num_masks`` holds how
+    many were used.
 
     Note:
         CLASS_TARGET has no meaning here: the class map is of the similarity of boxes and class
@@ -84,17 +86,13 @@ class DRISE(SaliencyHead):
         The arguments are the config keys ``DRISE.*``.
 
         Args:
-            kwargs: see :class:`SaliencyHead`.
+            kwargs: arguments of :class:`SaliencyHead`.
         """
         check_values("MODEL.SALIENCY_HEAD.DRISE", locals())
         super().__init__(**kwargs)
-        self.num_masks, self.p, self.tolerance, self.batch_size = (
-            num_masks,
-            p,
-            tolerance,
-            batch_size,
-        )
-        self.estimator, self.context, self.autocast = estimator, context, autocast
+        self.num_masks, self.p, self.context = num_masks, p, context
+        self.estimator, self.tolerance = estimator, tolerance
+        self.batch_size, self.autocast = batch_size, autocast
         self.grid_sizes = [grid_size] if estimator == "mean" else [grid_size, grid_size // 2]
 
     @classmethod
@@ -119,63 +117,61 @@ class DRISE(SaliencyHead):
         }
 
     def _sums(self, detector: Detector, batched_input: Dict, targets: Instances) -> Sums:
-        """Sums over the masks of each grid size, in two halves if they are to be compared."""
+        """Sum over the occlusions of each grid size, in two halves if they are to be compared."""
         image = batched_input["image"].detach().float()
         hidden = baseline_image(image, self.context)
         sums: Sums = {}
 
         def compute(batch: List[Tuple]) -> Tuple[List[Tuple[int, int]], Tensor, Tensor]:
-            masks = torch.cat(
-                [
-                    grid_masks(g[None].to(image.device), s[None], image.shape[-2:])
-                    for *_, g, s in batch
-                ]
-            )
-            inputs = [{**batched_input, "image": hidden + (image - hidden) * m} for m in masks]
+            size = image.shape[-2:]
+            drawn = [(g[None].to(image.device), s[None]) for *_, g, s in batch]
+            shown = torch.cat([grid_occlusions(g, s, size) for g, s in drawn])
+            inputs = [{**batched_input, "image": hidden + (image - hidden) * m} for m in shown]
             with half_precision(image.device, self.autocast):
                 outputs = detector.raw_outputs(inputs)
-            weights = [
-                output_weights(targets, RawOutputs(*(v.float() for v in raw))) for raw in outputs
-            ]
+            exact = (RawOutputs(*(v.float() for v in raw)) for raw in outputs)
+            weights = torch.stack([output_weights(targets, raw) for raw in exact])
             keys = [(k, number % NUM_HALVES if self.tolerance else 0) for k, number, *_ in batch]
-            return keys, self._reduced(masks), torch.stack(weights)
+            return keys, self._reduced(shown), weights
 
         batch_size = reproducible_batch_size(self.batch_size, image.device, FORWARD_BATCH)
-        masks = alternating_grids(self.num_masks, self.grid_sizes, self.p, self.seed)
-        with tqdm(
-            total=self.num_masks, desc="D-RISE", unit="mask", leave=False, delay=5
-        ) as progress:
-            while block := list(islice(masks, CHECK_EVERY)):
-                for keys, shown, weights in run_in_batches(
-                    block, batch_size, compute, BATCH_SIZE_KEY
-                ):
-                    for key in set(keys):
-                        members = [i for i, k in enumerate(keys) if k == key]
-                        if key not in sums:
-                            height, width = shown.shape[-2:]
-                            sums[key] = MaskSums.zeros(len(targets), (height, width), shown.device)
-                        sums[key].add(shown[members], weights[members])
+        grids = alternating_grids(self.num_masks, self.grid_sizes, self.p, self.seed)
+        bar = tqdm(total=self.num_masks, desc="D-RISE", unit="mask", leave=False, delay=5)
+        with bar as progress:
+            while block := list(islice(grids, CHECK_EVERY)):
+                for parts in run_in_batches(block, batch_size, compute, BATCH_SIZE_KEY):
+                    _add(sums, *parts)
                 progress.update(len(block))
                 if self.tolerance and self._unreliability(sums) < self.tolerance:
                     break
         return sums
 
-    def _reduced(self, masks: Tensor) -> Tensor:
+    def _reduced(self, shown: Tensor) -> Tensor:
         """
-        Masks at the resolution of the maps: cells of 8 pixels lose nothing, and many maps take
-        little memory.
+        Reduce occlusions to the resolution of the maps: 8 pixels in each cell of the grid lose
+        nothing, and many maps take little memory.
         """
         if self.estimator == "mean":
-            return masks
-        size = [-(-n // max(1, n // (8 * self.grid_sizes[0]))) for n in masks.shape[-2:]]
-        return F.interpolate(masks[:, None], size, mode="area")[:, 0]
+            return shown
+        size = [-(-n // max(1, n // (8 * self.grid_sizes[0]))) for n in shown.shape[-2:]]
+        return F.interpolate(shown[:, None], size, mode="area")[:, 0]
 
     def _unreliability(self, sums: Sums) -> float:
         maps = [ESTIMATORS[self.estimator](_joined(sums, [half])) for half in range(NUM_HALVES)]
         return 1 - float(reliability(*maps).min())
 
 
-def _joined(sums: Sums, halves: Iterable[int]) -> List[MaskSums]:
-    """Sums over the masks of each grid size."""
+def _add(sums: Sums, keys: List[Tuple[int, int]], shown: Tensor, weights: Tensor) -> None:
+    """Add occlusions (B, H, W) and their weights (B, N, 5) to the sums with their keys."""
+    for key in set(keys):
+        members = [i for i, k in enumerate(keys) if k == key]
+        if key not in sums:
+            height, width = shown.shape[-2:]
+            sums[key] = OcclusionSums.zeros(weights.shape[1], (height, width), shown.device)
+        sums[key].add(shown[members], weights[members])
+
+
+def _joined(sums: Sums, halves: Iterable[int]) -> List[OcclusionSums]:
+    """Join the sums of some halves: one for each grid size."""
     sizes = sorted({k for k, _ in sums})
     return [reduce(add, [sums[k, half] for half in halves if (k, half) in sums]) for k in sizes]

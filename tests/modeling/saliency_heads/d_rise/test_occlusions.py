@@ -1,9 +1,13 @@
-"""Random masks: what they are made of, what they depend on, and their statistics."""
+"""Random occlusions: what they are made of, what they depend on, and their statistics."""
 
 import pytest
 import torch
 
-from d2_saliency.modeling.masks import alternating_grids, grid_masks, random_grids
+from d2_saliency.modeling.saliency_heads.d_rise.occlusions import (
+    alternating_grids,
+    grid_occlusions,
+    random_grids,
+)
 
 
 def test_grids_are_coin_tosses_and_shifts_are_uniform():
@@ -16,7 +20,7 @@ def test_grids_are_coin_tosses_and_shifts_are_uniform():
     assert (counts - 400).abs().max() < 100  # 5 standard errors of a uniform histogram
 
 
-def test_fewer_masks_are_the_first_of_more_and_the_seed_decides():
+def test_fewer_grids_are_the_first_of_more_and_the_seed_decides():
     many, few, other = (
         random_grids(50, 4, 0.5, 3),
         random_grids(7, 4, 0.5, 3),
@@ -27,16 +31,16 @@ def test_fewer_masks_are_the_first_of_more_and_the_seed_decides():
 
 
 @pytest.mark.parametrize("size", [(20, 33), (32, 32), (7, 5)])
-def test_masks_equal_a_literal_resize_and_crop(size):
+def test_occlusions_equal_a_literal_resize_and_crop(size):
     grids, shifts = random_grids(3, 4, 0.5, 0)
-    masks = grid_masks(grids, shifts, size)
+    occlusions = grid_occlusions(grids, shifts, size)
     cell = [-(-n // 4) for n in size]
-    for mask, grid, shift in zip(masks, grids.float(), shifts):
+    for occlusion, grid, shift in zip(occlusions, grids.float(), shifts):
         y0, x0 = (int(s * c) for s, c in zip(shift.tolist(), cell))
         for y, x in ((0, 0), (size[0] - 1, size[1] - 1), (size[0] // 2, size[1] // 3)):
             expected = 0.0
-            # Position in cells of a pixel's centre in the large mask of 5 x 5 cells that the 4 x 4
-            # grid is resized to.
+            # Position in cells of a pixel's centre in the 5 x 5 cells that the 4 x 4 grid is
+            # resized to.
             v, u = (
                 (p + 0.5) / (5 * c) * 4 - 0.5 for p, c in ((y + y0, cell[0]), (x + x0, cell[1]))
             )
@@ -46,18 +50,17 @@ def test_masks_equal_a_literal_resize_and_crop(size):
                         0, 1 - abs(min(max(u, 0), 3) - j)
                     )
                     expected += near * grid[i, j].item()
-            assert mask[y, x].item() == pytest.approx(expected, abs=1e-5)
+            assert occlusion[y, x].item() == pytest.approx(expected, abs=1e-5)
 
 
 def test_every_pixel_is_shown_as_often_as_any_other():
-    masks = torch.cat(
-        [grid_masks(*random_grids(2000, 4, 0.5, seed), (24, 24)) for seed in range(2)]
+    occlusions = torch.cat(
+        [grid_occlusions(*random_grids(2000, 4, 0.5, seed), (24, 24)) for seed in range(2)]
     )
-    assert masks.min() >= 0 and masks.max() <= 1 + 1e-6
-    assert (masks.mean(0) - 0.5).abs().max() < 0.05
-    near, far = (
-        torch.corrcoef(torch.stack([masks[:, 0, 0], masks[:, i, i]]))[0, 1] for i in (1, 23)
-    )
+    assert occlusions.min() >= 0 and occlusions.max() <= 1 + 1e-6
+    assert (occlusions.mean(0) - 0.5).abs().max() < 0.05
+    corner, *others = occlusions[:, 0, 0], occlusions[:, 1, 1], occlusions[:, 23, 23]
+    near, far = (torch.corrcoef(torch.stack([corner, other]))[0, 1] for other in others)
     assert near > 0.9 and abs(far) < 0.08  # 5 standard errors
 
 
