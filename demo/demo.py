@@ -88,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
         check_writable(Path(args.output).parent if is_video else args.output)
     cfg, saliency_cfg, config_file = setup_cfg(args)
     explainer = DefaultExplainer(cfg, saliency_cfg, config_file, args.trust_weights)
+    explainer.choose_classes(saliency_cfg, args.classes)
     if is_video:
         return run_video(explainer, video, args)
     return run_images(explainer, paths, args)

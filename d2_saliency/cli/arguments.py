@@ -153,6 +153,14 @@ def _add_detection_arguments(group: argparse._ArgumentGroup) -> None:
         f"(default: the config's, {_default('SCORE_THRESH')})",
     )
     group.add_argument(
+        "--classes",
+        nargs="+",
+        metavar="CLASS",
+        default=[],
+        help="explain detections of these classes only, by name or number, e.g. dog cat "
+        "'traffic light' (default: the config's, all)",
+    )
+    group.add_argument(
         "--max-instances",
         type=natural,
         metavar="N",

@@ -72,6 +72,7 @@ def compare(args: argparse.Namespace) -> int:
     setup_terminal()
     cfg, saliency_cfg, config_file = setup_cfg(args)
     explainer = DefaultExplainer(cfg, saliency_cfg, config_file, args.trust_weights)
+    saliency_cfg = explainer.choose_classes(saliency_cfg, args.classes)
     cfgs = []
     for target in args.class_targets or [saliency_cfg.MODEL.SALIENCY_HEAD.CLASS_TARGET]:
         ours = saliency_cfg.clone()

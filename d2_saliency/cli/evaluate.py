@@ -64,6 +64,7 @@ def evaluate(args: argparse.Namespace) -> int:
     setup_terminal()
     cfg, saliency_cfg, config_file = setup_cfg(args)
     explainer = DefaultExplainer(cfg, saliency_cfg, config_file, args.trust_weights)
+    saliency_cfg = explainer.choose_classes(saliency_cfg, args.classes)
     cfgs = method_cfgs(saliency_cfg, args.method)
     methods = build_methods(cfg, cfgs, explainer.weights, REFERENCES)
     failed = 0.0

@@ -143,6 +143,7 @@ def explain(args: argparse.Namespace) -> int:
     check_any_readable(paths)
     cfg, saliency_cfg, config_file = setup_cfg(args)
     explainer = DefaultExplainer(cfg, saliency_cfg, config_file, args.trust_weights)
+    saliency_cfg = explainer.choose_classes(saliency_cfg, args.classes)
     measure = _measure(explainer, saliency_cfg, args)
     methods = build_methods(
         cfg,
@@ -169,6 +170,10 @@ def _targets(args: argparse.Namespace) -> List[Tuple[List[float], str]]:
     boxes, classes = args.target_box or [], args.target_class or []
     if len(boxes) != len(classes):
         raise ValueError("Give as many --target-box as --target-class: each box needs a class.")
+    if boxes and args.classes:
+        raise ValueError(
+            "--classes chooses among detections: leave it out, or leave out --target-box."
+        )
     if boxes and args.metrics is not None:
         raise ValueError(
             "--metrics judges the maps of detections: leave it out, or leave out --target-box."

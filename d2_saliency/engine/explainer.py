@@ -15,6 +15,7 @@ from .. import data  # noqa: F401  # registers the data sets of the bundled dete
 from ..checkpoint.weights import find_weights, load_weights
 from ..config import add_saliency_config
 from ..modeling import SaliencyMixin, build_explainable, explainable
+from ..modeling.meta_arch.base import head_of
 from ..modeling.objects import check_boxes, explain_objects
 from ..utils.downloads import Limits
 from ..utils.text import one_line
@@ -142,6 +143,26 @@ class DefaultExplainer:
             return int(name)
         known = ", ".join(self.class_names) if self.class_names else "known by their numbers only"
         raise ValueError(f"There is no class '{name}'. The classes are: {known}.")
+
+    def choose_classes(self, saliency_cfg: CfgNode, names: Sequence[str]) -> CfgNode:
+        """
+        Explain detections of these classes only, with the model's method and those of the config.
+
+        Args:
+            names: or numbers of classes; empty: as ``saliency_cfg`` says.
+
+        Returns:
+            CfgNode: with their numbers as CLASSES. A ValueError if the model has no such class.
+        """
+        chosen = sorted({self.class_index(name) for name in names})
+        if not chosen:
+            return saliency_cfg
+        saliency_cfg = saliency_cfg.clone()
+        saliency_cfg.defrost()
+        saliency_cfg.MODEL.SALIENCY_HEAD.CLASSES = chosen
+        saliency_cfg.freeze()
+        head_of(self.model).classes = chosen
+        return saliency_cfg
 
     def preprocess(self, original_image: np.ndarray) -> Dict:
         """The input dict of the model for an image (H, W, 3), uint8, BGR."""

@@ -21,6 +21,13 @@ SALIENCY_HEAD = {
         low=0,
         high=LARGEST,
     ),
+    "CLASSES": Key(
+        [],
+        "Numbers of the classes whose detections are explained; []: all. --classes of the command "
+        "line takes names, too.",
+        each=is_index,
+        hint="a list of the numbers of classes, from 0",
+    ),
     "CLASS_TARGET": Key(
         "score",
         'The class map explains the "score" (ODSmoothGrad, second method: the output after softmax '

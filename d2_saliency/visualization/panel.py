@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Optional, Sequence, Tuple, Union
 
 import cv2
-import matplotlib
 import numpy as np
 import torch
 import torch.nn.functional as F
 from detectron2.structures import Instances
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from ..results.class_names import class_name
@@ -20,6 +19,7 @@ from ..results.flags import noise_flags
 from ..structures import OUTPUTS, SaliencyMaps, saliency_fields
 from ..utils.files import atomic_path, output_errors
 from ..utils.image_files import safe_name
+from .fonts import default_font, font_for
 from .saliency_visualizer import (
     BLUR,
     COLOR_MAP,
@@ -34,8 +34,8 @@ from .saliency_visualizer import (
 MIN_SIDE, MAX_SIDE = 256, 352  # pixels of the longer side of a picture in the panel
 MIN_CELL_WIDTH = 200  # room for titles over narrow pictures
 GAP, LINE = 8, 22  # pixels between cells, and of a line of text
+TEXT, SMALL = 14, 13  # pixels of letters, of titles and of the foot
 INK, WARNING = "#222222", "#b33c00"
-FONT = str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf")
 LEGEND = (
     f"Colour and opacity: share of each map's own maximum, after a Gaussian blur (σ = {BLUR:.1%} "
     "of the diagonal)"
@@ -57,7 +57,8 @@ def draw_panel(
     own. Under each map is its raw peak (the unit of the method); how colours come from values is in
     :mod:`.saliency_visualizer`, and in a line at the foot of the panel. A map that is zero
     everywhere is crossed out and called so; a detection that few noise passes found again has a
-    note in that line.
+    note in that line, and so has a class whose name no font of this machine can write: it is called
+    by its number.
 
     Args:
         image_bgr: uint8, (H, W, 3), any size: pictures are reduced or magnified to 256..352 pixels
@@ -86,7 +87,10 @@ def draw_panel(
     peaks = torch.cat([field.peaks[0] for field in fields]).tolist()
     box = detection.pred_boxes.tensor[0].numpy() * np.array([size[1] / width, size[0] / height] * 2)
 
-    name = class_name(int(detection.pred_classes[0]), class_names)
+    class_id = int(detection.pred_classes[0])
+    name, notes = class_name(class_id, class_names), noise_flags(detection)[0]
+    if font_for(_printable(name), TEXT) is None:
+        name, notes = class_name(class_id, None), [*notes, "no font here has its name's characters"]
     cells = [_cell(picture, box, name, f"score {float(detection.scores[0]):.1%}")]
     explained = bool(detection.pred_saliency.explained[0])
     for output, values, peak in zip(outputs, display_maps(torch.cat(maps).numpy()), peaks):
@@ -96,7 +100,7 @@ def draw_panel(
         else:
             reason = ("zero map" if peak == 0 else "not finite") if explained else "not explained"
             cells.append(_cell(_crossed_out(picture), box, output, reason, color=WARNING))
-    return _join(cells, noise_flags(detection)[0])
+    return _join(cells, notes)
 
 
 def draw_maps(maps: SaliencyMaps) -> np.ndarray:
@@ -200,22 +204,26 @@ def _join(cells: Sequence[Image.Image], notes: Sequence[str]) -> np.ndarray:
     for column, cell in enumerate(cells):
         panel.paste(cell, (GAP + column * (width + GAP), GAP))
     bar = Image.fromarray(np.repeat(COLOR_MAP[None], 10, axis=0))
-    draw, font, y = ImageDraw.Draw(panel), ImageFont.truetype(FONT, 13), height + GAP
+    note = "; ".join(notes)
+    draw, font, y = ImageDraw.Draw(panel), default_font(SMALL), height + GAP
     draw.text((GAP, y), "0", fill=INK, font=font)
     panel.paste(bar, (GAP + 12, y + 4))
     draw.text((GAP + 12 + bar.width + 4, y), "1", fill=INK, font=font)
     draw.text((GAP + bar.width + 40, y), LEGEND, fill=INK, font=font)
-    note = "; ".join(notes)
     draw.text((panel.width - GAP - font.getlength(note), y), note, fill=WARNING, font=font)
     return np.asarray(panel)
 
 
 def _write(cell: Image.Image, y: int, text: str, color: str) -> None:
     """A centred line of text, shortened to the width of the cell."""
-    text = "".join(character if character.isprintable() else " " for character in text)
-    font = ImageFont.truetype(FONT, 14)
+    text = _printable(text)
+    font = font_for(f"{text}…", TEXT) or font_for(text, TEXT) or default_font(TEXT)
     while font.getlength(text) > cell.width and len(text) > 1:
         text = text[:-2].rstrip() + "…"
     ImageDraw.Draw(cell).text(
         ((cell.width - font.getlength(text)) / 2, y + 2), text, fill=color, font=font
     )
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in text)

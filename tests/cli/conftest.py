@@ -9,6 +9,7 @@ import pytest
 from detectron2.utils.logger import setup_logger
 
 from d2_saliency.cli.main import main
+from tests.cli.own_detector import in_project, trained  # noqa: F401  # fixtures
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from d2_saliency.engine.explainer import DefaultExplainer, ObjectExplainer
-from d2_saliency.modeling.saliency_heads import ODAM
+from d2_saliency.modeling.saliency_heads import ODAM, build_saliency_head
 from tests.conftest import ROOT, demo_cfg
 
 SCENE = ROOT / "demo" / "images" / "planted_0009.png"
@@ -69,3 +69,41 @@ def test_what_cannot_be_explained_is_said_in_the_users_terms(explainer, boxes, c
         ValueError, match=message.format(names=names, width=image.shape[1], height=image.shape[0])
     ):
         explainer.explain_objects(image, boxes, classes)
+
+
+class TestClasses:
+    """Only detections of some classes, chosen before the best ones are."""
+
+    def chosen(self, explainer, names, max_instances=20):
+        """Classes of the explained detections by a fresh method, and those of all detections."""
+        image = cv2.imread(str(SCENE))
+        cfg = demo_cfg("faster_rcnn_planted")
+        cfg.MODEL.SALIENCY_HEAD.NAME = "ODAM"
+        cfg.MODEL.SALIENCY_HEAD.MAX_INSTANCES = max_instances
+        head = build_saliency_head(explainer.choose_classes(cfg, names))
+        own = explainer.model.saliency_head.classes
+        explainer.model.saliency_head = head
+        found = explainer(image)["instances"]
+        explainer.model.saliency_head = ODAM()
+        return found.pred_classes.tolist(), list(own), explainer(image)["instances"].pred_classes
+
+    def test_by_name_and_by_number(self, explainer):
+        everything = self.chosen(explainer, [])[2].tolist()
+        assert len(set(everything)) > 1 and self.chosen(explainer, [])[0] == everything
+        for k in set(everything):
+            for name in (explainer.class_names[k], str(k)):
+                found, own, _ = self.chosen(explainer, [name, name])
+                assert found == [c for c in everything if c == k] and own == [k]
+        last = everything[-1]
+        assert self.chosen(explainer, [str(last)], max_instances=1)[0] == [last]
+        others = [name for k, name in enumerate(explainer.class_names) if k not in everything]
+        assert self.chosen(explainer, others)[0] == [] or not others
+
+    def test_classes_that_are_not_there(self, explainer):
+        cfg = demo_cfg("faster_rcnn_planted")
+        with pytest.raises(ValueError, match="no class 9: the model has the classes 0 to 4"):
+            explainer.choose_classes(cfg, ["9"])
+        with pytest.raises(ValueError, match="There is no class 'dog'. The classes are: "):
+            explainer.choose_classes(cfg, ["dog"])
+        with pytest.raises(ValueError, match="CLASSES is .*; give a list of the numbers of class"):
+            ODAM(classes=["dog"])

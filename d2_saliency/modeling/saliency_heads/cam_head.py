@@ -24,7 +24,7 @@ from ..feature_windows import (
 )
 from ..fields import Fields
 from ..forward_pass import ForwardPass
-from ..layers import layer_names, layer_output, recorded_output
+from ..layers import LayerError, layer_output, named_choices, recorded_output, warn_of_zeros
 from .evidence import Evidence
 from .head import SaliencyHead
 
@@ -123,7 +123,8 @@ class CAMHead(SaliencyHead):
         """
 
     def explain(self, detector: Detector, batched_input: Dict, clean: ForwardPass) -> Fields:
-        features, windows, fields = self.feature_windows(detector, batched_input, clean)
+        with named_choices(detector, lambda: detector.run([batched_input], clean.instances)):
+            features, windows, fields = self.feature_windows(detector, batched_input, clean)
         levels = {name: self._selected(f[0].detach().float()) for name, f in features.items()}
         totals = {name: a.sum((1, 2)) for name, a in levels.items()}
         instances = clean.instances[0]
@@ -148,6 +149,8 @@ class CAMHead(SaliencyHead):
                 per_level.append(_placed(self._signed_map(evidence), evidence, cell))
             placed.append(sum_of_levels(per_level))
         maps, regions = zip(*placed)
+        if self.layer != "auto":
+            warn_of_zeros(self.layer, maps)
         return {
             "pred_saliency": SaliencyMaps(maps, torch.stack(regions), instances.image_size),
             **fields,
@@ -165,7 +168,7 @@ class CAMHead(SaliencyHead):
         image = batched_input["image"].detach().float().requires_grad_()
         with recorded_output(detector, self.layer) as recorded:
             forward_pass = detector.run([{**batched_input, "image": image}], clean.instances)
-        output = layer_output(detector, self.layer, recorded)
+        output = layer_output(self.layer, recorded)
         gradients = detector.input_gradients(forward_pass, self.class_target, output)
         return (
             {self.layer: output.detach()},
@@ -223,12 +226,11 @@ class CAMHead(SaliencyHead):
 def level_windows(
     detector: Detector, forward_pass: ForwardPass, class_target: str
 ) -> List[Iterator[List[FeatureWindow]]]:
-    """``detector.feature_gradients``; ValueError where an architecture has no known levels."""
+    """``detector.feature_gradients``; LayerError where an architecture has no known levels."""
     if not forward_pass.features:
-        raise ValueError(
+        raise LayerError(
             f"The feature map behind a detection is not known for {type(detector).__name__}; name "
-            "a layer with MODEL.SALIENCY_HEAD.LAYER. Choose from: "
-            f"{', '.join(layer_names(detector))}."
+            "a layer with MODEL.SALIENCY_HEAD.LAYER."
         )
     return detector.feature_gradients(forward_pass, class_target)
 

@@ -3,7 +3,7 @@
 import copy
 import logging
 from abc import abstractmethod
-from typing import Dict, Tuple
+from typing import Dict, Sequence, Tuple
 
 import torch
 from detectron2.config import configurable
@@ -42,6 +42,7 @@ class SaliencyHead(nn.Module):
         target_class: int = -1,
         score_thresh: float = 0.5,
         max_instances: int = 20,
+        classes: Sequence[int] = (),
         seed: int = 0,
         mask_output: bool = False,
         fold_norms: bool = True,
@@ -53,6 +54,7 @@ class SaliencyHead(nn.Module):
             target_class: index of the class to explain; -1: the predicted one of each detection.
             score_thresh: detections with a score above this are explained.
             max_instances: at most this many of them, best scores first; 0: all.
+            classes: numbers of the classes whose detections are explained; empty: all.
             seed: decides everything random in the method.
             mask_output: also explain the mask of each detection of a Mask R-CNN: the field
                 ``pred_mask_saliency``, with a map of the mean mask logit inside of the predicted
@@ -66,6 +68,7 @@ class SaliencyHead(nn.Module):
         self.target_class = target_class
         self.score_thresh = score_thresh
         self.max_instances = max_instances
+        self.classes = classes
         self.seed = seed
         self.mask_output = mask_output
         self.fold_norms = fold_norms
@@ -79,6 +82,7 @@ class SaliencyHead(nn.Module):
             "target_class": head.TARGET_CLASS,
             "score_thresh": head.SCORE_THRESH,
             "max_instances": head.MAX_INSTANCES,
+            "classes": head.CLASSES,
             "seed": head.SEED,
             "mask_output": head.MASK_OUTPUT,
             "fold_norms": head.FOLD_NORMS,
@@ -108,6 +112,9 @@ class SaliencyHead(nn.Module):
         boxes = Boxes(instances.pred_boxes.tensor.where(finite[:, None], 0.0))
         boxes.clip(instances.image_size)
         eligible = (instances.scores > self.score_thresh) & boxes.nonempty()
+        if self.classes:
+            wanted = torch.tensor(self.classes, device=instances.pred_classes.device)
+            eligible &= torch.isin(instances.pred_classes, wanted)
         order = instances.scores.argsort(descending=True, stable=True)
         order = order[eligible[order]]
         return order[: self.max_instances] if self.max_instances > 0 else order

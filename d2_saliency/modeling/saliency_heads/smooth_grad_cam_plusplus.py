@@ -104,7 +104,7 @@ class SmoothGradCAMPlusPlus(NoiseMixin, CAMHead):
         if self.layer == "auto":
             per_image = zip(matched, level_windows(detector, forward_pass, self.class_target))
             return [pair for index, windows in per_image for pair in zip(index.tolist(), windows)]
-        output = layer_output(detector, self.layer, recorded)
+        output = layer_output(self.layer, recorded)
         gradients = detector.input_gradients(forward_pass, self.class_target, output)
         return [(int(matched[b][j]), [FeatureWindow(self.layer, 0, 0, g)]) for b, j, g in gradients]
 

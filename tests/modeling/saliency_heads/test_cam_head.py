@@ -1,5 +1,7 @@
 """Where CAM maps lie, and which layer, channels and cells they are made of."""
 
+import logging
+
 import pytest
 import torch
 
@@ -80,8 +82,39 @@ def test_unknown_layer_lists_the_choices(stock_detector, demo_image):
         explain(model, demo_image(1))
 
 
+@pytest.mark.parametrize("name", ["HiResCAM", "SmoothGradCAMPlusPlus"])
+@pytest.mark.parametrize("layer", ["backbone", "proposal_generator.rpn_head", "roi_heads.box_head"])
+def test_only_layers_with_a_feature_map_are_choices(stock_detector, demo_image, name, layer):
+    model = explainable(stock_detector("faster_rcnn_planted"))
+    model.saliency_head = head(NAME=name, LAYER=layer, MAX_INSTANCES=1)
+    with pytest.raises(ValueError, match=f"LAYER '{layer}' has no feature map") as error:
+        explain(model, demo_image(1))
+    said = str(error.value)
+    choices = said.partition("Choose from: ")[2].rstrip(".").split(", ")
+    assert said.count("Choose from") == 1 and layer not in choices and len(choices) > 10
+    assert not any(module._forward_hooks for module in model.modules())
+    for choice in choices[:: len(choices) // 4]:  # each of them can be chosen
+        model.saliency_head = head(LAYER=choice, MAX_INSTANCES=1)
+        assert explain(model, demo_image(1)).pred_saliency.explained.sum() == 1
+
+
+def test_zero_maps_of_another_level_say_why(stock_detector, demo_image, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("d2_saliency"), "propagate", True)
+    model = explainable(stock_detector("faster_rcnn_planted"))
+    zero = []
+    for level in (2, 3, 4, 5):
+        caplog.clear()
+        model.saliency_head = head(MAX_INSTANCES=1, LAYER=f"backbone.fpn_output{level}")
+        maps = explain(model, demo_image(1)).pred_saliency
+        zero.append(not maps.maps[int(maps.explained.nonzero()[0, 0])].any())
+        said = f"1 detections are zero at LAYER 'backbone.fpn_output{level}': they were not read"
+        assert (said in caplog.text) == zero[-1]
+    assert any(zero) and not all(zero)
+
+
 def test_unknown_architecture_needs_a_layer(toy):
-    with pytest.raises(ValueError, match="not known for SaliencyToyDetector.*LAYER"):
+    expected = "not known for SaliencyToyDetector.*LAYER. Choose from: features"
+    with pytest.raises(ValueError, match=expected):
         explain(toy_with(toy, head()), {"image": torch.rand(3, 24, 32) * 255})
 
 
