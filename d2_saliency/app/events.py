@@ -12,17 +12,16 @@ from functools import partial
 from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Optional, Tuple
 
-import cv2
 import gradio as gr
-import numpy as np
 from detectron2.structures import Instances
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from ..results.class_names import class_name
 from ..utils.bundled import bundled
 from ..utils.image_files import list_images
 from ..utils.image_io import read_image
 from ..visualization import draw_panel
+from .picture import draw_picture, shown_size
 from .session import (
     Cancelled,
     Detector,
@@ -34,9 +33,9 @@ from .session import (
     read_upload,
     write_bundle,
 )
+from .shelf import Shelf
 from .uploads import Uploads
 
-SHOWN_SIDE = 1024  # pixels of the longer side of the picture to click
 NO_METHOD = "no other"
 # A model may run a hundred times a second; a browser that shows each is too busy for a click.
 PROGRESS_SECONDS = 0.2
@@ -52,15 +51,15 @@ class Events:
     """
 
     def __init__(self, folder: Path):
-        self.folder, self.uploads = folder, Uploads(folder / "uploads")
+        self.folder, self.uploads, self.shelf = folder, Uploads(folder / "uploads"), Shelf()
         configs = sorted(bundled("configs/demo").glob("[!B]*.yaml"))
         weights = bundled("demo/weights")
         self.detectors = {
             c.stem: Detector(c) for c in configs if (weights / f"{c.stem}.pth").is_file()
         }
-        self.jobs: Dict[
-            str, threading.Event
-        ] = {}  # of each visitor: set to stop what is being computed
+        # Of each visitor: set to stop what is being computed.
+        self.jobs: Dict[str, threading.Event] = {}
+        self.closed = False
 
     def watch(self, request: gr.Request, progress: gr.Progress) -> Callable[[str], None]:
         """
@@ -72,7 +71,7 @@ class Events:
 
         def on_pass(what: str) -> None:
             nonlocal count, last
-            if stop.is_set():
+            if stop.is_set() or self.closed:
                 raise Cancelled
             count += 1
             if time.monotonic() - last > PROGRESS_SECONDS:
@@ -91,27 +90,39 @@ class Events:
         self.cancel(request)
         self.jobs.pop(request.session_hash, None)
 
+    def close(self, seconds: float = 5) -> None:
+        """Stop all work, and wait for its end for a while."""
+        self.closed, deadline = True, time.monotonic() + seconds
+        for detector in self.detectors.values():
+            if detector.lock.acquire(timeout=max(0, deadline - time.monotonic())):
+                detector.lock.release()
+
     def choose(self, event: gr.SelectData) -> Session:
         """One of the bundled images."""
-        return open_bundled(int(event.index))
+        return self.open_bundled(int(event.index))
+
+    def open_bundled(self, index: int = 0) -> Session:
+        path = bundled_images()[index]
+        return self.shelf.put(Session(path.name, read_image(path)))
 
     def upload(self, path: str) -> Session:
         with messages(), self.uploads.taken(path):
-            return Session(Path(path).name, read_upload(path))
+            return self.shelf.put(Session(Path(path).name, read_upload(path)))
 
     def find(self, session: Session, name: str, request: gr.Request, progress=PROGRESS) -> tuple:
         """Detect. Returns the picture, the choices of detections, and the classes."""
         if session is None:
             return None, gr.Radio([], value=None), gr.Dropdown([], value=None)
-        with messages():
+        with messages(), self.shelf.use(session):
             detector = self.detectors[name]
             found = detect(
                 detector, session, name, partial(self.watch(request, progress), "detecting")
             )
             names = detector.explainer.class_names
+            picture = draw_picture(session, name, None)
         choices = [(f"{i + 1}: {_title(found, i, names)}", i) for i in range(len(found))]
         return (
-            _picture(session, name, None),
+            picture,
             gr.Radio(choices, value=None),
             gr.Dropdown(names or [], value=None),
         )
@@ -120,15 +131,17 @@ class Events:
         self, session, name, method, other, target, index, request: gr.Request, progress=PROGRESS
     ) -> Tuple[Image.Image, str]:
         """The maps of a chosen detection, by one or two methods."""
-        if session is None or index is None or name not in session.detections:
+        if session is None or index is None:
             return gr.skip(), gr.skip()
-        figures, on_pass = [], self.watch(request, progress)
-        with messages():
+        with messages(), self.shelf.use(session):
+            if name not in session.detections:
+                return gr.skip(), gr.skip()
+            figures, on_pass = [], self.watch(request, progress)
             for chosen in _methods(method, other):
                 key = name, chosen, target
                 found = explain(self.detectors[name], session, key, partial(on_pass, chosen))
                 figures.append(self._figure(session, name, chosen, found, int(index)))
-        return _picture(session, name, int(index)), "".join(figures)
+            return draw_picture(session, name, int(index)), "".join(figures)
 
     def why_not(
         self, session, name, method, other, target, label, request: gr.Request, progress=PROGRESS
@@ -137,7 +150,7 @@ class Events:
         if session is None or session.box is None or label is None:
             raise gr.Error("Drag a box in the picture, from corner to corner, and choose a class.")
         figures, on_pass = [], self.watch(request, progress)
-        with messages():
+        with messages(), self.shelf.use(session):
             for chosen in _methods(method, other):
                 key, watcher = (name, chosen, target), partial(on_pass, chosen)
                 found = explain_box(self.detectors[name], session, key, session.box, label, watcher)
@@ -151,19 +164,24 @@ class Events:
         """
         A box that was dragged in the picture (draw_box.js): four shares of its width and height.
         """
-        if session is None or name not in session.detections:
+        if session is None:
             return gr.skip()
-        with messages():
+        with messages(), self.shelf.use(session):
+            if name not in session.detections:
+                return gr.skip()
             session.box = read_box(event.box, session.image.shape[:2])
-        return _picture(session, name, index)
+            return draw_picture(session, name, index)
 
     def click(self, session: Optional[Session], name: str, event: gr.SelectData):
         """A click in the picture: the smallest detection there."""
-        if session is None or name not in session.detections:
+        if session is None:
             return gr.skip()
-        scale = max(session.image.shape[:2]) / max(_shown_size(session.image))
+        with messages(), self.shelf.use(session):
+            if name not in session.detections:
+                return gr.skip()
+            scale = max(session.image.shape[:2]) / max(shown_size(session.image))
+            boxes = session.detections[name].pred_boxes
         x, y = ((v + 0.5) * scale for v in event.index)
-        boxes = session.detections[name].pred_boxes
         inside = [
             i
             for i, (x0, y0, x1, y1) in enumerate(boxes.tensor.tolist())
@@ -173,9 +191,9 @@ class Events:
         return gr.skip() if index is None else index
 
     def bundle(self, session: Optional[Session]) -> str:
-        if session is None or not session.explained:
+        if session is None or not (session.put_away or session.explained):
             raise gr.Error("There is nothing to download yet: click a detection first.")
-        with messages():
+        with messages(), self.shelf.use(session):
             folder = Path(tempfile.mkdtemp(dir=self.folder))
             return str(write_bundle(self.detectors, session, folder))
 
@@ -210,43 +228,9 @@ def bundled_images() -> List[Path]:
     return list_images([str(bundled("demo/images")), str(bundled("demo/images_shortcut"))])
 
 
-def open_bundled(index: int = 0) -> Session:
-    path = bundled_images()[index]
-    return Session(path.name, read_image(path))
-
-
 def _methods(method: str, other: str) -> List[str]:
     return list(dict.fromkeys([method] if other == NO_METHOD else [method, other]))
 
 
 def _title(found: Instances, i: int, names: Optional[List[str]]) -> str:
     return f"{class_name(int(found.pred_classes[i]), names)} {float(found.scores[i]):.0%}"
-
-
-def _shown_size(image: np.ndarray) -> Tuple[int, int]:
-    """
-    (height, width) of the picture to click: at most 1024 pixels, small images magnified to half of
-    that.
-    """
-    longer = max(image.shape[:2])
-    factor = min(max(longer, SHOWN_SIDE // 2), SHOWN_SIDE) / longer
-    return tuple(max(1, round(side * factor)) for side in image.shape[:2])
-
-
-def _picture(session: Session, name: str, chosen: Optional[int]) -> Image.Image:
-    """The visitor's image with numbered detections and the box that is being drawn."""
-    size = _shown_size(session.image)
-    picture = Image.fromarray(
-        cv2.resize(session.image, size[::-1], interpolation=cv2.INTER_AREA)[:, :, ::-1]
-    )
-    scale = max(size) / max(session.image.shape[:2])
-    draw = ImageDraw.Draw(picture)
-    for i, box in enumerate(session.detections[name].pred_boxes.tensor.tolist()):
-        x0, y0, x1, y1 = (v * scale for v in box)
-        draw.rectangle([x0, y0, x1, y1], outline="black", width=4)
-        draw.rectangle([x0, y0, x1, y1], outline="#00e5ff" if i == chosen else "white", width=2)
-        draw.rectangle([x0, y0, x0 + 16, y0 + 16], fill="black")
-        draw.text((x0 + 5, y0 + 2), str(i + 1), fill="white")
-    if session.box:
-        draw.rectangle([v * scale for v in session.box], outline="#ff9100", width=3)
-    return picture

@@ -2,20 +2,15 @@
 The page of the web app: choose an image, click what the detector found, and see the five maps.
 """
 
-import os
-import tempfile
 from pathlib import Path
 from types import SimpleNamespace
-from typing import List, Optional, Sequence
+from typing import List
 
 import gradio as gr
-from starlette.middleware import Middleware
 
 from ..keys import CLASS_TARGETS
 from ..modeling import method_names
-from .events import NO_METHOD, Events, bundled_images, open_bundled
-from .gate import Gate, allowed_names
-from .uploads import UploadRoute, Uploads
+from .events import NO_METHOD, Events, bundled_images
 
 INTRO = """# Why did the detector see that, there?
 Choose an image and **click a detection**: five maps show which pixels its class and each side of
@@ -123,7 +118,7 @@ def _wire(page: gr.Blocks, events: Events, ui: SimpleNamespace) -> None:
         **ONE_AT_A_TIME,
     )
     jobs = [
-        page.load(open_bundled, None, session, **PRIVATE).then(**find),
+        page.load(events.open_bundled, None, session, **PRIVATE).then(**find),
         ui.gallery.select(events.choose, None, session, **PRIVATE).then(**find),
         ui.upload.upload(events.upload, ui.upload, session, **PRIVATE).success(**find),
         ui.detector.change(**find),
@@ -139,47 +134,4 @@ def _wire(page: gr.Blocks, events: Events, ui: SimpleNamespace) -> None:
     made = ui.download.click(events.bundle, session, ui.bundle, **ONE_AT_A_TIME)
     made.success(
         None, js="() => { setTimeout(() => document.querySelector('#bundle').click(), 300) }"
-    )
-
-
-def serve(host: str, port: int, allowed: Sequence[str] = ()) -> None:
-    """
-    Serve the app until it is stopped; what visitors made is gone then.
-
-    Args:
-        host: name or address to listen at.
-        port: to listen at.
-        allowed: names of the server, e.g. that of the proxy that it is behind; see
-            :func:`.gate.allowed_names`.
-    """
-    with tempfile.TemporaryDirectory(prefix="d2_saliency_") as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder  # pictures of this run
-        events = Events(Path(folder))
-        launch(build(events), events.uploads, host, port, allowed)
-
-
-def launch(
-    page: gr.Blocks,
-    uploads: Uploads,
-    host: str,
-    port: Optional[int],
-    allowed: Sequence[str] = (),
-    **options,
-) -> tuple:
-    """
-    Serve the page; nothing of this machine's disk is readable through it but what it made itself.
-    """
-    middleware = [
-        Middleware(Gate, names=allowed_names(host, allowed), public=allowed),
-        Middleware(UploadRoute, uploads=uploads),
-    ]
-    return page.queue(max_size=32).launch(
-        server_name=host,
-        server_port=port,
-        share=False,
-        footer_links=[],
-        theme=gr.themes.Soft(**FONTS),
-        css=CSS,
-        app_kwargs={"middleware": middleware},
-        **options,
     )

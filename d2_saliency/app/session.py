@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
+import cv2
 import numpy as np
 import torch
 from detectron2.config import CfgNode, get_cfg
@@ -26,6 +27,7 @@ from ..visualization import save_panels, write_report
 
 MAX_BYTES = 20 * 2**20  # of an uploaded file
 MAX_PIXELS = 40_000_000
+MAX_SIDE = 1024  # pixels that are kept; the page shows no more, and the detectors see 384
 MAX_DETECTIONS = 8  # that are listed and explained
 
 
@@ -85,7 +87,7 @@ class Detector:
                     handle.remove()
 
 
-@dataclass
+@dataclass(eq=False)
 class Session:
     """
     One visitor's work.
@@ -96,6 +98,9 @@ class Session:
         detections: detector -> what it finds, best scores first.
         explained: (detector, method, class target) -> the same with pred_saliency.
         box: that was drawn last, (x_min, y_min, x_max, y_max) in pixels of the image.
+        put_away: its image and maps are gone, see :class:`.shelf.Shelf`.
+        used: when it was used last, in seconds.
+        users: how many use it now.
     """
 
     name: str
@@ -103,6 +108,9 @@ class Session:
     detections: Dict[str, Instances] = field(default_factory=dict)
     explained: Dict[Tuple[str, str, str], Instances] = field(default_factory=dict)
     box: Optional[Tuple[float, float, float, float]] = None
+    put_away: bool = False
+    used: float = 0
+    users: int = 0
 
 
 def read_upload(path: str) -> np.ndarray:
@@ -110,7 +118,7 @@ def read_upload(path: str) -> np.ndarray:
     Read a file that a stranger sent.
 
     Returns:
-        ndarray: uint8, (H, W, 3), BGR.
+        ndarray: uint8, (H, W, 3), BGR, reduced to MAX_SIDE pixels where it is larger.
 
     Raises:
         ImageError: it is too large, or not an image; the message does not name the server's files.
@@ -131,9 +139,15 @@ def read_upload(path: str) -> np.ndarray:
             f"The image has more than {MAX_PIXELS // 10**6} million pixels: make it smaller first."
         )
     try:
-        return read_image(path)
+        return _reduced(read_image(path))
     except ImageError as e:
         raise ImageError(str(e).replace(repr(str(path)), "The file")) from e
+
+
+def _reduced(image: np.ndarray) -> np.ndarray:
+    factor = MAX_SIDE / max(image.shape[:2])
+    size = [max(1, round(side * factor)) for side in image.shape[1::-1]]
+    return image if factor >= 1 else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
 def read_box(corners: object, size: Tuple[int, int]) -> Tuple[float, float, float, float]:

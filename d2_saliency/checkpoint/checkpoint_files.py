@@ -90,12 +90,15 @@ def _from_torch(content: Any, path: Path) -> Dict[str, Any]:
 
 
 def _check_name(name: str) -> str:
-    """Names are printed, and control characters in them would be commands for the terminal."""
+    """Refuse control characters in a name: names are printed, and the terminal would obey."""
     if not name.isprintable():
         raise ValueError("a tensor's name that cannot be printed")
     return name
 
 
 def _as_array(value: Any) -> Any:
-    """Detectron2 takes tensors and arrays; some files have numbers among them."""
+    """
+    Turn numbers into arrays: Detectron2 takes tensors and arrays, and some files have numbers among
+    them.
+    """
     return np.asarray(value) if isinstance(value, (bool, int, float, np.generic)) else value

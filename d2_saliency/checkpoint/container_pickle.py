@@ -14,7 +14,7 @@ def _encode(text: str, codec: str = "") -> bytes:
 
 
 def _bytes(content: Any = b"", codec: str = "") -> bytes:
-    """Not of an object that shows its memory, nor of a number, which would be a length."""
+    """Refuse objects that show their memory, and numbers, which would be a length."""
     if type(content) is str:
         return _encode(content, codec)
     if type(content) not in (bytes, bytearray, list):

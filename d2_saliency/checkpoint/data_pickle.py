@@ -41,7 +41,7 @@ class Budget:
     array. Without a limit a small file fills the memory, or takes for ever.
 
     Args:
-        size: of the file, in bytes.
+        size: the file's size, in bytes.
     """
 
     def __init__(self, size: int):

@@ -27,7 +27,7 @@ def load(file: IO[bytes], budget: Optional[Budget] = None) -> Any:
     containers.
 
     Args:
-        budget: what is left of that of the file which this one is a part of.
+        budget: the rest of the budget of the file that this one is a part of.
 
     Raises:
         CodeError: the file holds objects that are no data.

@@ -5,6 +5,7 @@ Runs on this machine, for its own browser only. Needs gradio: pip install 'gradi
 """
 
 import argparse
+import sys
 
 from .arguments import natural
 
@@ -47,9 +48,10 @@ def run(args: argparse.Namespace) -> int:
         import gradio  # noqa: F401
     except ImportError:
         raise ValueError("The web app needs gradio: pip install 'gradio>=6'") from None
-    from ..app.page import serve
+    from ..app.serve import leave, serve
     from ..engine.defaults import setup_terminal
 
     setup_terminal()
-    serve(args.host, args.port, args.allow_host)
-    return 0
+    status = serve(args.host, args.port, args.allow_host)
+    print("d2-saliency app: stopped.", file=sys.stderr)
+    leave(status)

@@ -9,6 +9,7 @@ failed, 2 if the command cannot be carried out, 130 if it was stopped.
 """
 
 import argparse
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -110,9 +111,21 @@ _box.__name__ = (
 
 
 def run(args: argparse.Namespace) -> int:
+    _check_processes(args)
     if args.metrics:
         args.opts = ["TEST.SALIENCY.METRICS", repr(args.metrics), *args.opts]
     return explain(args)
+
+
+def _check_processes(args: argparse.Namespace) -> None:
+    """Refuse to be one of several processes: all would write the same files."""
+    asked = getattr(args, "num_gpus", 1) > 1 or getattr(args, "num_machines", 1) > 1  # explain_net
+    if asked or int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise ValueError(
+            "Images are explained by one process: leave out torchrun, --num-gpus and "
+            "--num-machines, and give parts of --input to commands with an --output each. Data "
+            "sets are shared out among processes: d2-saliency evaluate."
+        )
 
 
 def explain(args: argparse.Namespace) -> int:

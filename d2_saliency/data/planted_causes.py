@@ -28,9 +28,8 @@ __all__ = [
     "split_scene",
 ]
 
-GENERATOR_VERSION = (
-    "v1"  # raise when the same seed gives other pixels: old caches are then left alone
-)
+# Raise this when the same seed gives other pixels. Old caches are then left alone.
+GENERATOR_VERSION = "v1"
 
 
 class Split(NamedTuple):

@@ -144,7 +144,7 @@ def _body_shape(rng: np.random.Generator, w: int, h: int) -> np.ndarray:
 
 
 def _reach(shape: np.ndarray) -> np.ndarray:
-    """Rounding can leave a side of the box untouched: set its middle two pixels."""
+    """Set the middle two pixels of a side of the box that rounding has left untouched."""
     h, w = shape.shape
     shape[[0, -1], (w - 1) // 2 : w // 2 + 1] = True
     rows = np.flatnonzero(shape[:, 1] | shape[:, 0])

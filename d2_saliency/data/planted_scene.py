@@ -24,10 +24,8 @@ SHORTCUT_CLASS = 1  # the class (index into CLASSES) that comes with a mark in t
 FADED_SHARE = (0.9, 0.1)
 
 _EMBLEM_BGR = ((40, 40, 215), (50, 180, 40), (225, 95, 30), (30, 205, 225), (200, 50, 200))
-_MARK_BGR = (
-    (225, 220, 60),
-    (20, 20, 20),
-)  # cyan and black checks: no emblem has that colour or pattern
+# The mark has cyan and black checks. No emblem has that colour or pattern.
+_MARK_BGR = ((225, 220, 60), (20, 20, 20))
 
 
 @dataclass

@@ -5,10 +5,11 @@ used.
 
 import io
 import itertools
+import logging
 import os
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, List, Optional, Tuple, Type
+from typing import Any, List, Optional, Sequence, Tuple, Type
 
 import yaml
 from detectron2 import model_zoo
@@ -22,6 +23,8 @@ from ..utils.regular_files import read_regular
 from ..utils.text import one_line
 from ..utils.yaml_limits import YamlLimitError, check_yaml
 from .unknown_keys import leave_out_unknown
+
+logger = logging.getLogger(__name__)
 
 MAX_CONFIG = 10**6  # bytes
 BASE_LIMITS = Limits(MAX_CONFIG, max_seconds=60)
@@ -237,3 +240,15 @@ def zoo_weights(zoo_name: str) -> Optional[str]:
         return model_zoo.get_checkpoint_url(zoo_name)
     except RuntimeError:
         return None
+
+
+def mapper_part(mapper, names: Sequence[str], otherwise):
+    """What a data set mapper calls by one of these names: Detectron2's first, then detrex's."""
+    for name in names:
+        if mapper.get(name) is not None:
+            return mapper[name]
+    logger.warning(
+        f"dataloader.test.mapper of the config has no {' or '.join(names)}: images are explained "
+        f"with {otherwise or 'their own size'}. Add it if the model was trained otherwise."
+    )
+    return otherwise

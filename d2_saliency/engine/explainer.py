@@ -1,5 +1,6 @@
 """From an image to its explained detections, in the manner of Detectron2's DefaultPredictor."""
 
+import copy
 from contextlib import contextmanager
 from functools import partial
 from typing import Dict, Iterator, List, Optional, Sequence, Union
@@ -18,7 +19,7 @@ from ..modeling.meta_arch.base import head_of
 from ..modeling.objects import check_boxes, explain_objects
 from ..utils.downloads import Limits
 from ..utils.text import one_line
-from .config_files import ConfigError
+from .config_files import ConfigError, mapper_part
 from .detector_classes import names_for
 from .model_checks import check_class, check_pixels
 
@@ -237,12 +238,17 @@ def _from_lazy(cfg, saliency_cfg: Optional[CfgNode]) -> Dict:
         saliency_cfg = get_cfg()
         add_saliency_config(saliency_cfg)
     device = saliency_cfg.MODEL.DEVICE
+    description = copy.copy(cfg.model)
+    if "device" in description:  # detrex's, which is "cuda"
+        description.device = device
     mapper, names = cfg.dataloader.test.mapper, cfg.dataloader.test.dataset.names
     return {
-        "model": explainable(instantiate(cfg.model).to(device), saliency_cfg),
+        "model": explainable(instantiate(description).to(device), saliency_cfg),
         "weights": saliency_cfg.MODEL.WEIGHTS or cfg.train.init_checkpoint,
         "download": saliency_cfg.MODEL.SALIENCY_HEAD.DOWNLOAD,
-        "augmentation": T.AugmentationList(list(instantiate(mapper.augmentations))),
-        "input_format": mapper.image_format,
+        "augmentation": T.AugmentationList(
+            list(instantiate(mapper_part(mapper, ("augmentations", "augmentation"), [])))
+        ),
+        "input_format": mapper_part(mapper, ("image_format", "img_format"), "BGR"),
         "data_set": names if isinstance(names, str) else next(iter(names), None),
     }

@@ -15,7 +15,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ..modeling import SaliencyHead
 from ..results.writer import ResultsWriter, finish_results
-from ..utils.files import OutputError
+from ..utils.files import OutputError, inside
 from ..utils.folder_lock import folder_lock
 from ..utils.image_files import output_names
 from ..utils.image_io import read_image
@@ -151,5 +151,5 @@ def _explain_image(
     writer.records.remove(name)  # from now on the image's files may be those of this run
     class_names = explainer.class_names
     drawn = instances if panels else instances[:0]  # panels of an earlier run go in either case
-    save_panels(writer.output_dir / name / writer.method, image, drawn, class_names)
+    save_panels(inside(writer.output_dir, name, writer.method), image, drawn, class_names)
     writer.add_image(name, digest, path, image, instances, class_names, seconds, metrics=metrics)

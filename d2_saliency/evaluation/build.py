@@ -63,11 +63,11 @@ def check_metrics(names: Sequence[str]) -> None:
 
 def annotated_metrics(names: Sequence[str], keys: Set[str], dataset_name: str) -> List[str]:
     """
-    Those of the metrics that a data set's annotations allow; the log says what the others lack.
+    Choose the metrics that a data set's annotations allow; the log says what the others lack.
 
     Args:
         keys: that the annotations have.
-        dataset_name: for the log.
+        dataset_name: its name, for the log.
     """
     for name in names:
         needs = METRICS[name].needs
@@ -81,8 +81,8 @@ def annotated_metrics(names: Sequence[str], keys: Set[str], dataset_name: str) -
 
 def applicable_metrics(names: Sequence[str], model: nn.Module) -> List[str]:
     """
-    Those of the metrics that can judge the maps of this model; the log says which cannot, and what
-    to do.
+    Choose the metrics that can judge the maps of this model; the log says which cannot, and what to
+    do.
 
     Args:
         model: a :class:`SaliencyMixin`.

@@ -19,7 +19,7 @@ def class_cause_energy(
     saliency: np.ndarray, box: Sequence[float], emblem: np.ndarray
 ) -> Dict[str, float]:
     """
-    How a class map relates to the emblem that decides the class.
+    Measure how a class map relates to the emblem that decides the class.
 
         times_chance = (E(emblem in box) / E(box)) / (|emblem in box| / |box|)     E: sum of the map
         in_box       = E(box) / E(image)
@@ -47,8 +47,8 @@ def class_cause_energy(
 
 def edge_cause_energy(maps: np.ndarray, box: Sequence[float]) -> Dict[str, float]:
     """
-    How far the four coordinate maps lean to their own edge: sum on the own edge's strip over sum on
-    the opposite one.
+    Measure how far the four coordinate maps lean to their own edge: sum on the own edge's strip
+    over sum on the opposite one.
 
     Args:
         maps: (4, H, W), for x_min, y_min, x_max, y_max.

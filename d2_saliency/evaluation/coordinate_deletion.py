@@ -50,7 +50,7 @@ def coordinate_deletion(image: ExplainedImage) -> List[Dict[str, float]]:
 
 def edge_moves(before: Tensor, after: Tensor) -> Tensor:
     """
-    By which share of the box's side each edge moves.
+    Measure by which share of the box's side each edge moves.
 
     An edge that moves by more than the side counts as moved by the side; so does that of a
     detection that is gone.

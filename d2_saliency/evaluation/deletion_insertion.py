@@ -80,7 +80,7 @@ def pixel_ranks(saliency: Tensor, seed: int = 0) -> Tensor:
 
 
 def step_counts(num_pixels: int, num_steps: int) -> List[int]:
-    """How many pixels are changed after 0, 1, ..., num_steps steps of equal area."""
+    """Count the pixels that are changed after 0, 1, ..., num_steps steps of equal area."""
     return [round(k * num_pixels / num_steps) for k in range(num_steps + 1)]
 
 

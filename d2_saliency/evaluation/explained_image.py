@@ -22,7 +22,7 @@ class MetricSettings:
 
     Attributes:
         num_steps: steps of equal area of deletion and insertion.
-        deletion_fill: what deleted pixels become, a kind of :func:`baseline_image`.
+        deletion_fill: fill of deleted pixels, a kind of :func:`baseline_image`.
         insertion_fill: the image that insertion starts from, likewise.
         coordinate_area: pixels that coordinate deletion removes, as a share of the box's area; an
             edge's strip (0.1 of the side on either side of it) is 0.2 of it.
@@ -61,7 +61,7 @@ class ExplainedImage:
         batched_input: the model's input, with "image" (C, H', W'), the network input, 0..255.
         instances: the N detections, in coordinates of the original image (H, W), with
             ``pred_saliency``.
-        truth: for each of them the annotated object that it is of, or None.
+        truth: the annotated object that each of them is of, or None.
         settings: settings of the metrics.
     """
 

@@ -28,8 +28,8 @@ class MetricRunner:
         """
         Args:
             model: the :class:`SaliencyMixin` that explains.
-            names: of :data:`METRICS`.
-            settings: of the metrics.
+            names: names in :data:`METRICS`.
+            settings: settings of the metrics.
         """
         self.names = list(names)
         self._model = model

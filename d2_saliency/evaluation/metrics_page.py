@@ -30,7 +30,7 @@ def write_metrics_page(
 ) -> None:
     """
     Args:
-        path: of the page.
+        path: file of the page.
         dataset: its name.
         records: method -> the records of its evaluator; differences are taken from the first
             method.
@@ -81,9 +81,8 @@ def _parts(
             ],
             "detections": list(_each_detection(detections, metric, classes)),
             "num_detections": len(detections[reference]),
-            "num_values": len(
-                METRICS[metric].values
-            ),  # "win" is of a comparison, not of a detection
+            # A comparison has "win", too; a detection has not.
+            "num_values": len(METRICS[metric].values),
             "pictures": [
                 {"source": _data_uri(svg), "alt": f"{what} of {metric}"} for what, svg in pictures
             ],
@@ -108,7 +107,7 @@ def _each_detection(
 
 def _about(metric: str) -> str:
     """
-    What a metric's docstring says of it, without the parts for programmers and without markup.
+    Shorten a metric's docstring for the page: without the parts for programmers and without markup.
     """
     text = (
         (inspect.getdoc(METRICS[metric].function) or "")

@@ -69,9 +69,8 @@ class PerturbedImage:
     def scores(self, images: Iterable[Tuple[int, Tensor]]) -> Tensor:
         """Scores (M, 2) of detection i in each of M images, given as pairs (i, image)."""
         scores = [detection_scores(self.targets[i : i + 1], raw) for i, raw in self.outputs(images)]
-        return torch.cat(
-            [self.clean_scores[:0], *scores]
-        )  # none if one step leads from the first image to the last
+        # There are none if one step leads from the first image to the last.
+        return torch.cat([self.clean_scores[:0], *scores])
 
     def boxes(self, images: Iterable[Tuple[int, Tensor]]) -> Tensor:
         """
@@ -90,7 +89,7 @@ class PerturbedImage:
 
 def detection_scores(targets: Instances, raw: RawOutputs) -> Tensor:
     """
-    How present each of N detections is in R raw outputs of an image, as (N, 2):
+    Measure how present each of N detections is in R raw outputs of an image, as (N, 2):
 
         s1 = max_j P_j(class of t)  over outputs j with IoU(t, j) > 0.5
         s2 = max_j IoU(t, j) * cos(P_t, P_j)                              SSGrad-CAM++, Eq. (11)

@@ -13,7 +13,8 @@ from torch import nn
 
 from ..keys import KEYS, check_values
 from ..results.record_store import RecordStore
-from ..utils.files import write_json
+from ..results.shapes import JUDGED_RECORDS
+from ..utils.files import inside, write_json
 from .annotations import (
     AnnotationError,
     annotated_keys,
@@ -84,7 +85,7 @@ class SaliencyEvaluator(DatasetEvaluator):
             score_thresh: detections with a score above this count (SSGrad-CAM++: 0.6, ODSmoothGrad:
                 0.9).
             iou_thresh: a detection is of an object of its class if their IoU is above this.
-            settings: of the metrics.
+            settings: settings of the metrics.
             method: name of the method in paths; by default that of the model's saliency head.
             run_digest: identifies model, weights, method and config; :meth:`resume` takes records
                 with the same one.
@@ -113,7 +114,7 @@ class SaliencyEvaluator(DatasetEvaluator):
         self.output_dir = None if output_dir is None else Path(output_dir)
         self._store: Optional[RecordStore] = None
         if output_dir is not None:
-            self._store = RecordStore(output_dir, self.method, run_digest)
+            self._store = RecordStore(output_dir, self.method, run_digest, JUDGED_RECORDS)
         self.reset()
 
     @classmethod
@@ -237,7 +238,7 @@ class SaliencyEvaluator(DatasetEvaluator):
                 "counts": counts(self.records),
                 "metrics": as_json(summary),
             }
-            write_json(self.output_dir / self.method / "metrics.json", content)
+            write_json(inside(self.output_dir, self.method, "metrics.json"), content)
         what = f"Saliency on {self.dataset_name}, {counts_in_words(self.records)}"
         logger.info(f"{what}:\n{summary_table(summary)}")
         return OrderedDict(as_results(self.records, summary))

@@ -28,7 +28,7 @@ CORRELATIONS = ("class_correlation", "box_correlation")
 @saliency_metric("found", "correlation", "matched")
 def stability(image: ExplainedImage) -> List[Dict[str, float]]:
     """
-    How alike the maps of one detection in noisy copies of its image are.
+    Measure how alike the maps of one detection in noisy copies of its image are.
 
     The image is explained anew with each of ``num_draws`` draws of noise, and its detections are
     found again.
@@ -82,8 +82,8 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
 @saliency_metric(*CORRELATIONS, lower=CORRELATIONS, provenance=True)
 def model_randomisation(image: ExplainedImage) -> List[Dict]:
     """
-    How much of the maps is left when what the model has learned becomes noise, from its last layers
-    to its first.
+    Measure how much of the maps is left when what the model has learned becomes noise, from its
+    last layers to its first.
 
     A method whose maps stay alike does not explain the model: an edge detector would do as well.
 

@@ -35,7 +35,7 @@ def mean_with_interval(
         groups: for each value the group that it comes from, say its image. Values of a group are
             alike, so whole groups are resampled: as if they were independent, the interval would be
             too narrow. None: each is its own group.
-        seed: of the resamples.
+        seed: decides the resamples.
 
     Returns:
         Estimate: values of one group alone have no interval but their mean.

@@ -16,7 +16,6 @@ def baseline_image(image: Tensor, baseline: str) -> Tensor:
     if baseline == "mean":
         return image.mean((1, 2), keepdim=True).expand_as(image)
     sigma = max(1.0, min(image.shape[-2:]) / 10)
-    size = (
-        2 * min(int(3 * sigma), min(image.shape[-2:]) - 1) + 1
-    )  # reflection needs a smaller kernel than image
+    # Reflection needs a smaller kernel than image.
+    size = 2 * min(int(3 * sigma), min(image.shape[-2:]) - 1) + 1
     return gaussian_blur(image, [size, size], [sigma, sigma])

@@ -36,7 +36,7 @@ def run_in_batches(
             total += scores
 
     Args:
-        items: of any length, also none; taken from the iterator as they are needed.
+        items: any number of them, also none; taken from the iterator as they are needed.
         batch_size: items computed at once, at least 1.
         compute: list of at most ``batch_size`` items -> their result. It holds all that needs
             memory (the backward passes, too) and changes nothing outside of itself, because it may
@@ -97,7 +97,7 @@ def reproducible_batch_size(batch_size: int, device: torch.device, on_cpu: int =
     to be fast; its results for different batch sizes differ by rounding.
 
     Args:
-        on_cpu: what a CPU computes at once. With gradients a batch brings no speed, without them
+        on_cpu: batch size on a CPU. With gradients a batch brings no speed, without them
             see FORWARD_BATCH.
     """
     return on_cpu if torch.device(device).type == "cpu" else batch_size

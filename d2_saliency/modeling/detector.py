@@ -58,8 +58,8 @@ class Detector(nn.Module):
 
     def raw_outputs(self, batched_inputs: List[Dict]) -> List[RawOutputs]:
         """
-        All outputs of each image before the score threshold and NMS. For black-box methods and
-        metrics.
+        Return all outputs of each image before the score threshold and NMS, for black-box methods
+        and metrics.
         """
         raise NotImplementedError
 

@@ -20,7 +20,7 @@ def match_instances(
     Args:
         reference: N detections with ``pred_boxes`` and ``pred_classes``.
         candidates: M detections with the same fields, boxes in the same coordinates.
-        iou_thresh: in [0, 1].
+        iou_thresh: smallest IoU of a match, in [0, 1].
 
     Returns:
         tuple[Tensor, Tensor]: indices into ``reference`` (increasing) and into ``candidates``, both

@@ -44,7 +44,7 @@ class NoisePasses(NamedTuple):
     Attributes:
         forward_pass: the detector's run on B noisy images that require gradients. ``instances[b]``
             are the matched detections of pass b alone, in the order of ``matched[b]``.
-        matched: for each pass, indices (P_b,) of the reference detections that were found again.
+        matched: indices (P_b,) of the reference detections that each pass found again.
         recorded: what the named layer returned, see :meth:`NoiseMixin.noise_passes`; empty without
             one.
     """
@@ -135,7 +135,7 @@ class NoiseMixin(Head):
             detector: a :class:`SaliencyMixin`.
             batched_input: the clean image x, as for the detector's forward.
             reference: its detections.
-            use: what is made of a batch of passes, as ``compute`` of :func:`run_in_batches`.
+            use: function of a batch of passes, as ``compute`` of :func:`run_in_batches`.
             noise: tensors of the shape of the image, one for each pass; by default
                 :func:`gaussian_noise`.
             layer: name of a module whose output is to be recorded, with its graph.

@@ -52,9 +52,8 @@ def _axis_matrix(
         torch.arange(num_bins, dtype=single)[:, None],
         torch.arange(num_samples, dtype=single)[None],
     )
-    position = (
-        start + bins * bin_size + (samples + 0.5) * bin_size / num_samples
-    )  # (num_bins, num_samples)
+    # (num_bins, num_samples)
+    position = start + bins * bin_size + (samples + 0.5) * bin_size / num_samples
 
     inside = (position >= -1.0) & (position <= num_cells)  # samples further out count as zero
     position = position.clamp(0, num_cells - 1)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Dict, Union
 
 from ..utils.regular_files import MAX_JSON, read_regular
+from .shapes import RESULTS, is_file_name, misfit
 from .writer import SCHEMA_VERSION
 
 
@@ -34,13 +35,21 @@ def load_results(output_dir: Union[str, Path]) -> Dict[str, Any]:
     results = _read_json(folder / "results.json")
     errors = _read_json(folder / "errors.json") if (folder / "errors.json").exists() else []
     try:
-        return _in_present_form(folder, {**results, "errors": errors})
+        results = _in_present_form(folder, {**results, "errors": errors})
     except (KeyError, TypeError, AttributeError) as e:
-        raise ResultsError(
-            f"{str(folder / 'results.json')!r} is not what d2_saliency writes ({type(e).__name__}: "
-            f"{e}): explain the "
-            "images again."
-        ) from e
+        raise _not_ours(folder, f"{type(e).__name__}: {e}") from e
+    where = misfit(results, RESULTS)
+    if where is not None:
+        raise _not_ours(folder, where)
+    _check_names(folder, results)
+    return results
+
+
+def _not_ours(folder: Path, where: str) -> ResultsError:
+    return ResultsError(
+        f"{str(folder / 'results.json')!r} is not what d2_saliency writes ({where}): explain the "
+        "images again."
+    )
 
 
 def _in_present_form(folder: Path, results: Dict[str, Any]) -> Dict[str, Any]:
@@ -60,19 +69,27 @@ def _in_present_form(folder: Path, results: Dict[str, Any]) -> Dict[str, Any]:
             "reads 1 to "
             f"{SCHEMA_VERSION}: install the version that wrote it."
         )
-    digests = {run["method"]: run.get("digest", "") for run in results["runs"]}
+    digests = {run["method"]: str(run.get("digest", "")) for run in results["runs"]}
     for detection in results["detections"]:
         detection["run"] = digests.get(detection["method"], "")
-    names = [image["name"] for image in results["images"]]
-    names += [d[key] for d in results["detections"] for key in ("image", "method")]
-    for name in names:
-        if Path(name).name != name or name in ("", "..") or "\\" in name:
+    return results
+
+
+def _check_names(folder: Path, results: Dict[str, Any]) -> None:
+    images = [image["name"] for image in results["images"]]
+    methods = {run["method"] for run in results["runs"]}
+    for name in (*images, *methods):
+        if not is_file_name(name):
             raise ResultsError(
                 f"{str(folder / 'results.json')!r} names {name!r}, which leads out of the folder "
-                "or is no name: "
-                "explain the images again."
+                "or is no name: explain the images again."
             )
-    return results
+    known = set(images)
+    if len(known) < len(images):
+        raise _not_ours(folder, "an image is there twice")
+    for i, detection in enumerate(results["detections"]):
+        if detection["image"] not in known or detection["method"] not in methods:
+            raise _not_ours(folder, f"detections[{i}]: its image or method is not there")
 
 
 def _upgrade_from_1(results: Dict[str, Any]) -> None:
@@ -95,7 +112,7 @@ def _upgrade_from_1(results: Dict[str, Any]) -> None:
 def _read_json(path: Path) -> Any:
     try:
         return json.loads(read_regular(path, MAX_JSON))
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, RecursionError) as e:
         raise ResultsError(
             f"No report without a readable {str(path)!r} ({e}): explain some images first."
         ) from e

@@ -6,11 +6,12 @@ stopped.
 import json
 import re
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Union
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 from ..utils.digest import digest, file_digest
-from ..utils.files import output_errors, write_json
+from ..utils.files import inside, output_errors, write_json
 from ..utils.regular_files import MAX_IMAGE, read_regular
+from .shapes import fits_one
 
 MAX_NAME_LENGTH = 80
 MAX_RECORD = 10**8  # bytes
@@ -24,16 +25,25 @@ class RecordStore:
     "error" says why an image failed.
     """
 
-    def __init__(self, output_dir: Union[str, Path], method: str, run_digest: str):
+    def __init__(
+        self,
+        output_dir: Union[str, Path],
+        method: str,
+        run_digest: str,
+        shapes: Tuple[Any, ...] = ({},),
+    ):
         """
         Args:
             output_dir: the folder is made when the first record is written.
             method: the method's name, as part of the path.
             run_digest: identifies all that decides the records but the images; records of other
                 runs are as if they were not there.
+            shapes: of records, see :mod:`.shapes`; what has none of them is as if it were not
+                there.
         """
-        self.folder = Path(output_dir) / "records" / method
+        self.output_dir, self.method = Path(output_dir), method
         self.run_digest = run_digest
+        self.shapes = shapes
 
     def input_digest(self, file: Union[str, Path], *more: str) -> str:
         """
@@ -65,7 +75,7 @@ class RecordStore:
         except (OSError, ValueError, RecursionError):  # none yet, or not ours
             return {}
         ours = isinstance(record, dict) and record.get("run") == self.run_digest
-        return record if ours else {}
+        return record if ours and fits_one(record, self.shapes) else {}
 
     def finished(self, name: str, input_digest: str) -> Optional[Dict[str, Any]]:
         """The record of an image if this run has finished it, from the same input."""
@@ -86,8 +96,12 @@ class RecordStore:
         """Every image that has a record, of whichever run, sorted."""
         return sorted(path.stem for path in self.folder.glob("[!.]*.json"))
 
+    @property
+    def folder(self) -> Path:
+        return inside(self.output_dir, "records", self.method)
+
     def _path(self, name: str) -> Path:
-        return self.folder / f"{name}.json"
+        return inside(self.output_dir, "records", self.method, f"{name}.json")
 
 
 def record_name(image_id: Any) -> str:

@@ -24,11 +24,12 @@ from PIL import Image
 
 from ..structures import saliency_fields
 from ..utils.digest import file_digest
-from ..utils.files import atomic_path, check_writable, write_json
+from ..utils.files import atomic_path, check_writable, inside, write_json
 from .class_names import class_name
 from .flags import detection_flags
 from .maps_file import COUNTS, save_maps
 from .record_store import RecordStore
+from .shapes import IMAGE_RECORDS
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ class ResultsWriter:
         self.output_dir = Path(output_dir)
         self.run = run
         self.method: str = run["method"]
-        self.records = RecordStore(self.output_dir, self.method, run["digest"])
+        self.records = RecordStore(self.output_dir, self.method, run["digest"], IMAGE_RECORDS)
         check_writable(self.output_dir)
 
     def is_done(self, name: str, digest: str) -> bool:
@@ -157,7 +158,7 @@ class ResultsWriter:
 
     def _files(self, name: str) -> Dict[str, List[Any]]:
         """Size and digest of each file that belongs to an image's record, by its path."""
-        panels = (self.output_dir / name / self.method).glob("[!.]*.png")
+        panels = inside(self.output_dir, name, self.method).glob("[!.]*.png")
         paths = [self._maps_path(name), self._picture_path(name), *panels]
         return {
             path.relative_to(self.output_dir).as_posix(): [path.stat().st_size, file_digest(path)]
@@ -166,10 +167,10 @@ class ResultsWriter:
         }
 
     def _maps_path(self, name: str) -> Path:
-        return self.output_dir / "maps" / self.method / f"{name}.npz"
+        return inside(self.output_dir, "maps", self.method, f"{name}.npz")
 
     def _picture_path(self, name: str) -> Path:
-        return self.output_dir / "report" / "pictures" / f"{name}.jpg"
+        return inside(self.output_dir, "report", "pictures", f"{name}.jpg")
 
 
 def finish_results(

@@ -11,7 +11,7 @@ def bundled(path: str) -> Path:
     it there), beside the package in a checkout.
 
     Args:
-        path: in the repository, e.g. "configs/demo/faster_rcnn_planted.yaml".
+        path: path in the repository, e.g. "configs/demo/faster_rcnn_planted.yaml".
     """
     installed = PACKAGE / "bundled"
     return (installed if installed.is_dir() else PACKAGE.parent) / path

@@ -53,7 +53,7 @@ class Limits:
 
     Attributes:
         max_bytes: size of the file.
-        max_seconds: from the first connection to the last byte, redirects included.
+        max_seconds: time from the first connection to the last byte, redirects included.
     """
 
     max_bytes: int = 4 * 10**9
@@ -61,7 +61,7 @@ class Limits:
 
     @classmethod
     def of(cls, cfg: CfgNode) -> "Limits":
-        """Those of a config's ``MODEL.SALIENCY_HEAD.DOWNLOAD``."""
+        """Read the limits of a config's ``MODEL.SALIENCY_HEAD.DOWNLOAD``."""
         return cls(cfg.MAX_MB * 10**6, cfg.MAX_SECONDS)
 
 

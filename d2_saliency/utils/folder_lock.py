@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator, Union
 
-from .files import OutputError, output_errors
+from .files import OutputError, inside, output_errors, remove_abandoned
+from .regular_files import read_regular
 
 logger = logging.getLogger(__name__)
 
@@ -31,16 +32,19 @@ def folder_lock(folder: Union[str, Path]) -> Iterator[None]:
     """
     Keep other runs out of an output folder, which exists, during the block.
 
+    What killed runs were writing there is removed.
+
     Raises:
         OutputError: another run holds it, or the folder cannot be written to.
     """
-    path = Path(folder) / LOCK
+    path = inside(folder, LOCK)
     with output_errors(folder):
         lock = _acquire(path)
     done = threading.Event()
     beats = threading.Thread(target=_beat, args=(lock, done), daemon=True)
     beats.start()
     try:
+        remove_abandoned(folder)
         yield
     finally:
         done.set()
@@ -152,8 +156,7 @@ def _holder(content: bytes) -> dict:
 
 def _read(path: Path) -> bytes:
     try:
-        with open(path, "rb") as file:
-            return file.read(4096)
+        return read_regular(path, 4096)
     except OSError:
         return b""
 

@@ -5,9 +5,11 @@ import itertools
 import os
 import re
 import unicodedata
+from collections import Counter
 from pathlib import Path
-from typing import Dict, Iterator, List, Sequence, Union
+from typing import Dict, Iterator, List, Sequence, Set, Union
 
+from .digest import digest
 from .image_io import ImageError, read_image
 
 IMAGE_SUFFIXES = frozenset(
@@ -80,18 +82,26 @@ def output_names(paths: Sequence[Union[str, Path]]) -> List[str]:
         "-", "_").
 
     Names differ from one another (on file systems that ignore case, too) and from
-    ``RESERVED_NAMES``: the second ``x`` is ``x_2``. The same paths in the same order give the same
-    names, which is what resuming a run needs.
+    ``RESERVED_NAMES``. Where stems do not, or have nothing in ASCII, a digest of the absolute path
+    follows: "x_1a2b3c4d5e6f". So a name depends on no order, and a new file renames none but the
+    one that had its stem alone. The same paths give the same names, which is what resuming a run
+    needs.
     """
-    names, taken = [], set(RESERVED_NAMES)
-    for path in paths:
-        stem = safe_name(Path(path).stem) or "image"
-        name, copy = stem, 1
-        while name.lower() in taken:
-            copy += 1
-            name = f"{stem}_{copy}"
-        taken.add(name.lower())
-        names.append(name)
+    stems = [safe_name(Path(path).stem) for path in paths]
+    counts = Counter(stem.lower() for stem in stems)
+    names = [
+        stem
+        if stem and counts[stem.lower()] == 1 and stem.lower() not in RESERVED_NAMES
+        else f"{stem or 'image'}_{digest(os.path.abspath(path))[:12]}"
+        for stem, path in zip(stems, paths)
+    ]
+    taken: Set[str] = set()
+    copies: Counter = Counter()
+    for i, name in enumerate(names):  # a path that is there twice; a stem that looks like a digest
+        while names[i].lower() in taken:
+            copies[name] += 1
+            names[i] = f"{name}_{copies[name] + 1}"
+        taken.add(names[i].lower())
     return names
 
 

@@ -3,6 +3,8 @@ Writes OUT/index.html and OUT/report/: pictures, detections, their maps and note
 open without a network.
 """
 
+import base64
+import hashlib
 import math
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Sequence, Union
@@ -119,6 +121,10 @@ def _page(results: Dict[str, Any], images: List[Dict[str, Any]]) -> str:
         "edgeColor": EDGE_COLOR,
         "opacity": MAX_OPACITY,
     }
+    script = "\n".join(
+        (TEMPLATES / f"{name}.js").read_text(encoding="utf-8")
+        for name in ("overview", "viewer", "stage")
+    )
     return environment.get_template("report.html").render(
         runs=runs,
         methods=data["methods"],
@@ -130,10 +136,7 @@ def _page(results: Dict[str, Any], images: List[Dict[str, Any]]) -> str:
         blur=f"{BLUR:.1%}",
         # Our own texts are not escaped: CSS and JavaScript do not know HTML's entities.
         style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
-        script=Markup(
-            "\n".join(
-                (TEMPLATES / f"{name}.js").read_text(encoding="utf-8")
-                for name in ("overview", "viewer", "stage")
-            )
-        ),
+        script=Markup(script),
+        # The browser runs the script with this digest, and no other that is in the page.
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )

@@ -53,7 +53,7 @@ def show(
         instances: detections of that image with pred_saliency, as :class:`.DefaultExplainer`
             returns them
         class_names: e.g. ``explainer.class_names``; None: classes are called by their number
-        max_instances: how many at most
+        max_instances: largest number of panels
 
     Returns:
         PanelFigure, or None if no detection was explained.

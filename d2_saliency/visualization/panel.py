@@ -108,7 +108,7 @@ def draw_maps(maps: SaliencyMaps) -> np.ndarray:
     Draw the maps of one detection side by side, without a picture and a box.
 
     Args:
-        maps: of one detection, explained
+        maps: maps of one explained detection
 
     Returns:
         ndarray: uint8, (height, width, 3), RGB.
@@ -149,9 +149,8 @@ def save_panels(
         panel = Image.fromarray(draw_panel(image_bgr, instances, i, class_names))
         name = safe_name(class_name(int(instances.pred_classes[i]), class_names))
         with atomic_path(Path(folder) / f"{i}_{name}.png") as temporary:
-            panel.save(
-                temporary, compress_level=1
-            )  # 6, the default, takes three times as long for a sixth less
+            # The default of 6 takes three times as long for a sixth less.
+            panel.save(temporary, compress_level=1)
 
 
 def _shown_size(height: int, width: int) -> Tuple[int, int]:

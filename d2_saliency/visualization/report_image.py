@@ -15,7 +15,7 @@ from PIL import Image
 from ..results.maps_file import load_maps
 from ..structures import saliency_fields
 from ..utils.digest import digest, file_digest
-from ..utils.files import atomic_path
+from ..utils.files import atomic_path, inside
 from ..utils.regular_files import MAX_IMAGE, open_regular
 from .saliency_visualizer import display_maps
 
@@ -35,7 +35,7 @@ def write_image(
     Args:
         folder: the output folder
         image: its item of :func:`d2_saliency.results.reader.load_results`
-        detections: for each detection, method -> record
+        detections: method -> record, for each detection
         map_side: pixels of the longer side of the maps
 
     Returns:
@@ -58,7 +58,7 @@ def write_image(
     if (folder / files["thumbnails"]).is_file() and _first_line(folder / files["data"]) == state:
         return found
     warnings = list(image["warnings"])
-    with atomic_path(folder / files["thumbnails"]) as temporary:
+    with atomic_path(inside(folder, *files["thumbnails"].split("/"))) as temporary:
         picture = _picture(folder / image["picture"], image, warnings)
         picture.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
         picture.save(temporary, quality=QUALITY)
@@ -72,7 +72,7 @@ def write_image(
     # JSON in ASCII is JavaScript, whatever the names in it.
     arguments = f"{json.dumps(image['name'])}, {json.dumps(data, allow_nan=False)}"
     script = f"{state}\nreceiveImage({arguments});\n"
-    with atomic_path(folder / files["data"]) as temporary:
+    with atomic_path(inside(folder, *files["data"].split("/"))) as temporary:
         temporary.write_text(script, encoding="ascii")
     return found
 

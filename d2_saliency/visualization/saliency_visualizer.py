@@ -33,9 +33,8 @@ COLOR_MAP = np.rint(matplotlib.colormaps["plasma"](np.arange(256))[:, :3] * 255)
 EDGE_COLOR = "#00e5ff"  # not in the colour map
 MAX_OPACITY = 0.85
 MAX_MAP_SIDE = 2048  # pixels of the longer side of a map before it is laid on a larger picture
-ROWS = (
-    512  # of a picture that are coloured at once: floats of 100 million pixels would take gigabytes
-)
+# Rows of a picture that are coloured at once. Floats of 100 million pixels would take gigabytes.
+ROWS = 512
 
 Line = Tuple[List[float], List[float]]
 """A line from (xs[0], ys[0]) to (xs[1], ys[1]), as (xs, ys)."""

@@ -13,7 +13,7 @@ def serve(tmp_path_factory):
     """Function: allowed names -> (host, port) of a server with a page that does nothing."""
     patch, pages = pytest.MonkeyPatch(), []
     patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
-    from d2_saliency.app.page import launch
+    from d2_saliency.app.serve import launch
     from d2_saliency.app.uploads import Uploads
 
     uploads = Uploads(tmp_path_factory.mktemp("uploads"))

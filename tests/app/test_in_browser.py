@@ -23,7 +23,7 @@ def address(tmp_path_factory):
     """Where a server of this test listens."""
     patch, folder = pytest.MonkeyPatch(), tmp_path_factory.mktemp("gradio")
     patch.setenv("GRADIO_TEMP_DIR", str(folder))
-    from d2_saliency.app import page as app
+    from d2_saliency.app import serve as app
     from d2_saliency.app.events import Events
 
     events = Events(folder)

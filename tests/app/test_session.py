@@ -7,6 +7,7 @@ import zlib
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from d2_saliency.results.maps_file import load_maps
 from d2_saliency.utils.image_io import ImageError, read_image
@@ -53,6 +54,14 @@ def bomb(path, width=60_000, height=60_000):
 class TestUpload:
     def test_photo(self, app):
         assert np.array_equal(app.read_upload(str(SCENE)), read_image(SCENE))
+
+    @pytest.mark.parametrize("size", [(39, 40_000), (3000, 1500), (1024, 2), (1025, 1)], ids=str)
+    def test_large_photos_are_kept_as_large_as_they_are_shown(self, app, tmp_path, size):
+        Image.new("RGB", size, (10, 20, 30)).save(tmp_path / "x.png")
+        image = app.read_upload(str(tmp_path / "x.png"))
+        ratio = 1024 / max(size)
+        assert image.shape == (*(max(1, round(side * ratio)) for side in size[::-1]), 3)
+        assert (image == (30, 20, 10)).all()
 
     @pytest.mark.parametrize("size", [(60_000, 60_000), (10_000, 10_000), (8_000, 5_001)], ids=str)
     def test_more_pixels_than_allowed(self, app, tmp_path, size):

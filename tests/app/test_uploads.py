@@ -23,7 +23,8 @@ def app(tmp_path_factory):
     folder, patch = tmp_path_factory.mktemp("gradio"), pytest.MonkeyPatch()
     patch.setenv("GRADIO_TEMP_DIR", str(folder))
     from d2_saliency.app.events import Events
-    from d2_saliency.app.page import build, launch
+    from d2_saliency.app.page import build
+    from d2_saliency.app.serve import launch
 
     events = Events(folder)
     page = build(events)

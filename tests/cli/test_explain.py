@@ -3,6 +3,8 @@ d2-saliency explain as a person uses it: whole commands, run from another folder
 repository.
 """
 
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -330,6 +332,20 @@ class TestFailures:
     def test_numbers_out_of_range(self, tool, args):
         run = tool("--input", SCENE, "--output", "out", *args)
         assert run.status == 2 and f"argument {args[0]}: invalid" in run.err
+
+
+class TestProcesses:
+    def test_one_of_several_is_refused(self, tool, monkeypatch):
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        run = tool("--input", SCENE, "--output", "out", *FAST)
+        assert run.status == 2 and "Images are explained by one process: leave out" in run.err
+        assert not run.folder.exists()
+
+    @pytest.mark.parametrize("option", ["--num-gpus", "--num-machines"])
+    def test_gpus_and_machines_of_the_tool(self, option):
+        tool = [sys.executable, str(ROOT / "tools/explain_net.py"), "--input", str(SCENE)]
+        run = subprocess.run([*tool, option, "99"], capture_output=True, text=True)
+        assert run.returncode == 2 and "Images are explained by one process" in run.stderr
 
 
 class TestResume:

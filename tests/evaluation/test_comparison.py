@@ -170,3 +170,20 @@ def test_table_is_markdown_in_aligned_columns():
         "| long | 1   |",
         "| x    | 2   |",
     ]
+
+
+def test_page_in_a_browser_is_whole_and_runs_no_script(records, tmp_path, browse):
+    """Even if one should ever get into it."""
+    path = tmp_path / "metrics.html"
+    write_metrics_page(path, "photos", records, ["average_drop", "pointing_game"])
+    evil = "<script>window.evil = 1</script><details open ontoggle='window.evil = 2'></details>"
+    path.write_text(path.read_text().replace("<h1>", evil + "<h1>", 1))
+    page = browse()
+    page.goto(path.as_uri())
+    refused = [text for text in browse.troubles if "Content Security Policy" in text]
+    assert page.evaluate("window.evil") is None
+    assert len(refused) == 2 and browse.troubles == refused
+    browse.troubles.clear()
+    widths = page.evaluate("[...document.images].map(image => image.naturalWidth)")
+    assert len(widths) == 2 and min(widths) > 100
+    assert page.evaluate("getComputedStyle(document.body).fontSize") == "15px"

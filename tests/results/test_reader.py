@@ -1,3 +1,4 @@
+import copy
 import json
 
 import pytest
@@ -5,6 +6,29 @@ import pytest
 from d2_saliency.results.reader import ResultsError, load_results
 
 IMAGE = {"name": "x", "file": "photos/x.jpg", "height": 60, "width": 80, "warnings": []}
+
+DETECTION = {
+    "image": "x",
+    "index": 0,
+    "class_id": 1,
+    "class_name": "dog",
+    "score": 0.9,
+    "box": [1, 2, 3.5, 4],
+    "method": "ODAM",
+    "explained": True,
+    "num_matched": None,
+    "num_samples": None,
+    "peaks": [1.0, None],
+    "flags": [],
+    "metrics": {},
+}
+RUN = {"command": "", "method": "ODAM", "class_target": None, "seed": 0, "metrics": {}}
+RESULTS = {
+    "schema_version": 2,
+    "runs": [RUN],
+    "images": [{**IMAGE, "seconds": {}}],
+    "detections": [DETECTION],
+}
 
 
 def write(folder, results, errors=None):
@@ -15,7 +39,10 @@ def write(folder, results, errors=None):
 
 def test_folder_of_version_1(tmp_path):
     run = {"command": "explain", "method": "ODAM", "seed": 0, "num_samples": None}
-    image, detection = {**IMAGE, "seconds": 1.5}, {"image": "x", "index": 0, "method": "ODAM"}
+    image, detection = (
+        {**IMAGE, "seconds": 1.5},
+        {k: v for k, v in DETECTION.items() if k != "metrics"},
+    )
     errors = [{"name": "bad", "file": "bad.jpg", "error": "damaged"}]
     write(
         tmp_path,
@@ -32,16 +59,13 @@ def test_folder_of_version_1(tmp_path):
 
 
 def test_present_version(tmp_path):
-    image, detection = {**IMAGE, "seconds": {}}, {"image": "x", "method": "ODAM", "metrics": {}}
-    content = {"schema_version": 2, "runs": [], "images": [image], "detections": [detection]}
-    write(tmp_path, content)
-    expected = {
-        **content,
-        "images": [{**image, "picture": "report/pictures/x.jpg"}],
-        "detections": [{**detection, "maps": "maps/ODAM/x.npz", "run": ""}],
+    write(tmp_path, RESULTS)
+    assert load_results(tmp_path) == {
+        **RESULTS,
+        "images": [{**RESULTS["images"][0], "picture": "report/pictures/x.jpg"}],
+        "detections": [{**DETECTION, "maps": "maps/ODAM/x.npz", "run": ""}],
         "errors": [],
     }
-    assert load_results(tmp_path) == expected
 
 
 @pytest.mark.parametrize("version", [3, None])
@@ -61,16 +85,21 @@ def test_folder_without_results(tmp_path, content):
         load_results(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["../../x", "/tmp/x", "..", ".", "", "a/b", "..\\x"])
-@pytest.mark.parametrize("place", ["name", "image", "method"])
+@pytest.mark.parametrize(
+    "name", ["../../x", "/tmp/x", "..", ".", "", "a/b", "..\\x", "x\0", "x" * 999, "\ud800"]
+)
+@pytest.mark.parametrize("place", ["name", "method"])
 def test_names_that_lead_out_of_the_folder(tmp_path, place, name):
     """
     The report is written beside such names: a folder of somebody else could choose which files are
     overwritten.
     """
-    image, detection = {**IMAGE, "seconds": {}}, {"image": "x", "method": "ODAM", "metrics": {}}
-    (image if place == "name" else detection)[place] = name
-    write(tmp_path, {"schema_version": 2, "runs": [], "images": [image], "detections": [detection]})
+    content = copy.deepcopy(RESULTS)
+    if place != "method":
+        content["images"][0]["name"] = content["detections"][0]["image"] = name
+    else:
+        content["runs"][0]["method"] = content["detections"][0]["method"] = name
+    write(tmp_path, content)
     with pytest.raises(ResultsError, match="which leads out of the folder or is no name: explain"):
         load_results(tmp_path)
 
@@ -81,4 +110,33 @@ def test_names_that_lead_out_of_the_folder(tmp_path, place, name):
 def test_json_of_another_kind(tmp_path, content):
     write(tmp_path, content)
     with pytest.raises(ResultsError, match=r"results\.json' is not what d2_saliency writes"):
+        load_results(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change, where",
+    [
+        ({"detections": [{**DETECTION, "box": [1, 2, 3]}]}, r"detections\[0\].box"),
+        ({"detections": [{**DETECTION, "score": float("nan")}]}, r"detections\[0\].score"),
+        ({"detections": [{**DETECTION, "index": 10**400}]}, r"detections\[0\].index"),
+        ({"detections": [{**DETECTION, "metrics": {"a": "b"}}]}, r"detections\[0\].metrics.'a'"),
+        ({"detections": [{**DETECTION, "image": "y"}]}, "its image or method is not there"),
+        ({"images": RESULTS["images"] * 2}, "an image is there twice"),
+        ({"images": [{**RESULTS["images"][0], "height": 0}]}, r"images\[0\].height"),
+        ({"runs": [{"method": "ODAM", "metrics": {}}]}, r"runs\[0\].command"),
+        ({"runs": {}}, "runs|TypeError|AttributeError"),
+    ],
+)
+def test_what_does_not_fit_is_named(tmp_path, change, where):
+    write(tmp_path, {**RESULTS, **change})
+    with pytest.raises(ResultsError, match=rf"is not what d2_saliency writes \(.*{where}"):
+        load_results(tmp_path)
+
+
+def test_errors_of_another_kind_and_endless_nesting(tmp_path):
+    write(tmp_path, RESULTS, errors=[{"name": 3}])
+    with pytest.raises(ResultsError, match="is not what d2_saliency writes"):
+        load_results(tmp_path)
+    (tmp_path / "results.json").write_text("[" * 100_000)
+    with pytest.raises(ResultsError, match="results.json"):
         load_results(tmp_path)

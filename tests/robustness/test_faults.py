@@ -194,6 +194,54 @@ class TestTwoRuns:
         assert "cannot be shown (MapsError): explain this image again" in script
 
 
+class TestLinks:
+    @pytest.mark.parametrize(
+        "link", ["10", "10/ODSmoothGrad", "maps", "records/ODSmoothGrad", "report", "report/data"]
+    )
+    def test_nothing_is_written_or_removed_behind_a_link(self, folder_run, tmp_path, link):
+        output, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+        for name in ("0_x.png", "ODSmoothGrad/0_x.png", ".x.999999999.tmp.png"):
+            (elsewhere / name).parent.mkdir(parents=True, exist_ok=True)
+            (elsewhere / name).write_text("mine")
+        before = contents(elsewhere)
+        (output / link).parent.mkdir(parents=True)
+        (output / link).symlink_to(elsewhere)
+        with pytest.raises(OutputError, match=f"'.*out/{link}' is a link, which leads out of"):
+            folder_run.explain(output)
+        assert contents(elsewhere) == before and (elsewhere / ".x.999999999.tmp.png").exists()
+
+    def test_links_in_place_of_files_are_replaced(self, folder_run, undisturbed, tmp_path):
+        output, mine = tmp_path / "out", tmp_path / "mine"
+        folder_run.explain(output)
+        mine.write_text("mine")
+        for path in [path for path in output.rglob("*") if path.is_file()]:
+            path.unlink()
+            path.symlink_to(mine)
+        assert folder_run.explain(output) == 0
+        assert mine.read_text() == "mine" and contents(output) == undisturbed
+
+    def test_the_output_folder_may_be_a_link(self, folder_run, undisturbed, tmp_path):
+        (tmp_path / "scratch").mkdir()
+        (tmp_path / "out").symlink_to(tmp_path / "scratch")
+        assert folder_run.explain(tmp_path / "out") == 0
+        assert contents(tmp_path / "scratch") == undisturbed
+
+
+def test_what_a_killed_run_was_writing_is_removed(folder_run, undisturbed, tmp_path):
+    output = tmp_path / "out"
+    names = [".results.{}.tmp.json", "maps/ODSmoothGrad/.10.{}.tmp.npz", "10/x/.0_a.{}.tmp.png"]
+    others = [".hidden.png", "notes.1.tmp.txt", ".x.tmp", f".x.{os.getppid()}.tmp.png"]
+    pid = in_child(lambda: None)
+    os.waitpid(pid, 0)
+    for name in (*(name.format(pid) for name in names), *others):
+        (output / name).parent.mkdir(parents=True, exist_ok=True)
+        (output / name).touch()
+    assert folder_run.explain(output) == 0
+    left = {path.name for path in output.rglob("*") if path.is_file() and "tmp" in path.name}
+    assert left == {"notes.1.tmp.txt", ".x.tmp", f".x.{os.getppid()}.tmp.png"}
+    assert (output / ".hidden.png").exists()
+
+
 class TestDisk:
     @pytest.mark.parametrize("limit", [3_000, 20_000])
     def test_full(self, folder_run, undisturbed, tmp_path, limit):

@@ -4,6 +4,7 @@ that names them.
 """
 
 import argparse
+import copy
 import io
 import json
 import pickle
@@ -25,9 +26,11 @@ from d2_saliency.cli.arguments import add_explainer_arguments
 from d2_saliency.engine.config_files import ConfigError, merge_opts, merge_yaml
 from d2_saliency.engine.defaults import setup_cfg
 from d2_saliency.results.maps_file import MapsError, load_maps, save_maps
+from d2_saliency.results.reader import ResultsError
 from d2_saliency.results.run_info import run_info
 from d2_saliency.results.writer import ResultsWriter
 from d2_saliency.testing import ToyDetector
+from d2_saliency.visualization import write_report
 from tests.results.test_maps_file import make_instances
 from tests.robustness.conftest import CASES, fuzz, is_one_line
 
@@ -286,3 +289,77 @@ def test_damaged_records_and_maps(tmp_path, data):
     assert not writer.is_done("x", writer.records.input_digest("x.png"))
     assert writer.finish(["x"])["images"] == []
     CASES["damaged records left out"] += 1
+
+
+GOOD = {
+    "schema_version": 2,
+    "runs": [run_info("explain", "A: 1", "GradCAM", 0)],
+    "images": [
+        {"name": "x", "file": "x.png", "height": 9, "width": 9, "seconds": {}, "warnings": []}
+    ],
+    "detections": [
+        {
+            "image": "x",
+            "index": 0,
+            "class_id": 0,
+            "class_name": "dog",
+            "score": 0.5,
+            "box": [0, 0, 5, 5],
+            "method": "GradCAM",
+            "explained": True,
+            "num_matched": None,
+            "num_samples": None,
+            "peaks": [1.0, 1.0, None, 1.0, 1.0],
+            "flags": [],
+            "metrics": {"deletion": None},
+        }
+    ],
+}
+
+
+@st.composite
+def altered(draw, content):
+    """JSON with one of its values replaced or left out."""
+    content, part = copy.deepcopy(content), None
+    places = [(content, key) for key in content]
+    for part, key in places:
+        inner = part[key]
+        if isinstance(inner, (dict, list)):
+            places += [
+                (inner, k) for k in (inner if isinstance(inner, dict) else range(len(inner)))
+            ]
+    part, key = draw(st.sampled_from(places))
+    if draw(st.booleans()):
+        part[key] = draw(value)
+    else:
+        del part[key]
+    return content
+
+
+@fuzz(short=100, long=5000)
+@given(content=altered(GOOD))
+def test_results_of_another_shape(tmp_path, content):
+    """A report is written, or one line names the file."""
+    (tmp_path / "results.json").write_text(json.dumps(content))
+    try:
+        write_report(tmp_path)
+        CASES["results of another shape with a report"] += 1
+    except ResultsError as e:
+        assert is_one_line(e) and str(tmp_path / "results.json") in str(e)
+        CASES["results of another shape with an error"] += 1
+
+
+@fuzz(short=100, long=5000)
+@given(data=st.data())
+def test_records_of_another_shape(tmp_path, data):
+    """A record of this run is used, or as if it were not there."""
+    run = GOOD["runs"][0]
+    record = {"image": GOOD["images"][0], "detections": GOOD["detections"], "files": {}}
+    error = {"error": {"name": "x", "file": "x", "methods": ["GradCAM"], "error": "no"}}
+    writer = ResultsWriter(tmp_path, run)
+    content = data.draw(st.one_of(altered(record), altered(error)))
+    path = tmp_path / "records" / "GradCAM" / "x.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({**content, "run": run["digest"], "digest": "d"}))
+    writer.finish(["x"])
+    CASES["records of another shape"] += 1

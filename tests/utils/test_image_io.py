@@ -1,4 +1,6 @@
 import os
+import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -265,25 +267,43 @@ def test_check_any_readable(tmp_path):
 
 class TestOutputNames:
     def test_collisions(self):
-        paths = ["a/x.jpg", "b/x.png", "c/X.jpg", "x_2.jpg", "a/x.jpg"]
-        assert output_names(paths) == ["x", "x_2", "X_3", "x_2_2", "x_4"]
+        paths = ["a/x.jpg", "b/x.png", "c/X.jpg", "y.jpg", "a/x.jpg"]
+        names = output_names(paths)
+        assert names[3] == "y" and names[4] == f"{names[0]}_2"
+        assert all(re.fullmatch("x_[0-9a-f]{12}", name.lower()) for name in names[:3])
+        assert len({name.lower() for name in names}) == 5
 
     def test_odd_characters(self):
-        paths = [
-            "my photo (1).jpg",
-            "..",
-            "é.jpg",
-            "фото.jpg",
-            "a:b*c?.png",
-            "-rf.jpg",
-            "index.html.png",
-            "\udcff.jpg",
-        ]
-        expected = ["my_photo_1", "image", "e", "image_2", "a_b_c", "rf", "index_html", "image_3"]
-        assert output_names(paths) == expected
+        paths = ["my photo (1).jpg", "é.jpg", "a:b*c?.png", "-rf.jpg", "index.html.png"]
+        assert output_names(paths) == ["my_photo_1", "e", "a_b_c", "rf", "index_html"]
+        names = output_names(["фото.jpg", "猫.jpg", "..", "\udcff.jpg"])
+        assert len(set(names)) == 4
+        assert all(re.fullmatch("image_[0-9a-f]{12}", name) for name in names)
 
     def test_folders_of_the_output_are_not_taken(self):
-        assert output_names(["maps.jpg", "Records.png"]) == ["maps_2", "Records_2"]
+        names = output_names(["maps.jpg", "Records.png"])
+        assert [name.rpartition("_")[0] for name in names] == ["maps", "Records"]
+
+    def test_a_new_file_renames_no_others(self):
+        """In whatever order, however the path is written."""
+        paths = ["b/x.jpg", "c/x.jpg", "猫.jpg", "y.jpg"]
+        before = dict(zip(paths, output_names(paths)))
+        more = ["a/x.jpg", "犬.jpg", *reversed(paths), "./z.jpg"]
+        after = dict(zip(more, output_names(more)))
+        assert before.items() <= after.items()
+        assert output_names(["./b/x.jpg", "b/../c/x.jpg"]) == [before["b/x.jpg"], before["c/x.jpg"]]
+
+    def test_a_stem_that_looks_like_a_digest(self):
+        (name, _) = output_names(["a/x.jpg", "b/x.jpg"])
+        names = output_names(["a/x.jpg", "b/x.jpg", f"{name}.jpg", f"c/{name}.jpg"])
+        assert len(set(names)) == 4
+
+    @pytest.mark.parametrize("path", ["{}/x.jpg", "{}/猫.jpg", "a/x.jpg"])
+    def test_many_alike(self, path):
+        """Quadratic, 20,000 took 38 seconds."""
+        start = time.process_time()
+        assert len(set(output_names([path.format(i) for i in range(20_000)]))) == 20_000
+        assert time.process_time() - start < 5
 
     def test_long_names_are_cut_and_stay_different(self):
         first, second = output_names(["x" * 300 + "a.jpg", "x" * 300 + "b.jpg"])

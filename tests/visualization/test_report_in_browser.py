@@ -272,3 +272,20 @@ def test_missing_data_is_said(folder, browse, tmp_path):
         "#warnings", has_text="report/data/b.js is missing: make the report again"
     ).wait_for()
     browse.troubles.clear()  # the browser logs the missing file
+
+
+INJECTED = "<script>window.evil = 1</script><details open ontoggle='window.evil = 2'></details>"
+
+
+def test_scripts_that_are_not_ours_do_not_run(folder, browse, tmp_path):
+    """Even if they should ever get into the page."""
+    shutil.copytree(folder, tmp_path / "copy")
+    report = tmp_path / "copy" / "index.html"
+    report.write_text(report.read_text().replace("<header", INJECTED + "<header", 1))
+    page = browse()
+    page.goto(report.as_uri())
+    open_second(page)  # the page's own, and report/data/*.js
+    assert page.evaluate("window.evil") is None
+    refused = [text for text in browse.troubles if "Content Security Policy" in text]
+    assert len(refused) == 2 and browse.troubles == refused
+    browse.troubles.clear()

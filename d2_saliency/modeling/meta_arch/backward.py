@@ -37,9 +37,8 @@ def whole_level_windows(
             for name, per_output in zip(leaves, gradients)
         )
         windows = [FeatureWindow(name, 0, 0, g * slope) for name, g in levels]
-        yield [w for w in windows if w.gradient.any()] or windows[
-            :1
-        ]  # a detection always has a window
+        # A detection always has a window.
+        yield [w for w in windows if w.gradient.any()] or windows[:1]
 
 
 def backward_from_outputs(

@@ -97,9 +97,8 @@ class SaliencyRCNNMixin(SaliencyMixin):
         )
         found, kept = fast_rcnn_inference(boxes, probs, images.image_sizes, *thresholds)
         for i, k, p, b, s in zip(found, kept, proposals, boxes, probs):
-            finite = b.isfinite().all(dim=1) & s.isfinite().all(
-                dim=1
-            )  # stock inference counts only these rows
+            # Stock inference counts only these rows.
+            finite = b.isfinite().all(dim=1) & s.isfinite().all(dim=1)
             i.proposal_boxes = p.proposal_boxes[finite.nonzero()[:, 0][k]]
         return found
 
@@ -198,9 +197,8 @@ class SaliencyRCNNMixin(SaliencyMixin):
             )
         )
         slopes, per_image = slopes[:, :, None, None, None], [len(i) for i in instances]
-        per_read = [
-            (torch.stack(g, dim=1) * slopes).split(per_image) for g in gradients
-        ]  # (N, 5, C, P, P)
+        # (N, 5, C, P, P) for each use of a pooler and each image
+        per_read = [(torch.stack(g, dim=1) * slopes).split(per_image) for g in gradients]
         return [
             read_windows(
                 features, [(read, read.boxes[b], g[b]) for read, g in zip(reads, per_read)]

@@ -53,7 +53,7 @@ def roi_outputs(roi_heads: nn.Module, pool: Pool, proposals: List[Instances]) ->
     Args:
         roi_heads: the stock module.
         pool: boxes of each image -> pooled features (R, C, P, P) of them all.
-        proposals: for each image, ``Instances`` with ``proposal_boxes``.
+        proposals: ``Instances`` with ``proposal_boxes``, for each image.
     """
     raise TypeError(f"{type(roi_heads).__name__} is not a known kind of RoI heads.")
 
@@ -130,7 +130,7 @@ def mask_logits(roi_heads: ROIHeads, pool: Pool, instances: List[Instances]) -> 
     Args:
         roi_heads: the stock module.
         pool: as for :func:`roi_outputs`, with :func:`mask_pooler`.
-        instances: for each image, ``pred_boxes`` and ``pred_classes``.
+        instances: ``pred_boxes`` and ``pred_classes``, for each image.
 
     Returns:
         Tensor: (R,); where no cell of a mask is above 0.5, the mean over all its cells.

@@ -18,7 +18,7 @@ class Read(NamedTuple):
 
     Attributes:
         pooler, levels: the module, and the names of the levels it reads.
-        boxes: of each image.
+        boxes: pooled boxes of each image.
         pooled: (R, C, P, P), of all images together.
     """
 
@@ -54,7 +54,7 @@ def read_windows(
     RoIAlign^T of the gradients of what one image's detections were read from.
 
     Args:
-        reads: for each use of a pooler, the boxes of this image, and the gradients (N, 5, C, P, P).
+        reads: boxes of this image and gradients (N, 5, C, P, P), for each use of a pooler.
     """
     assigned = [_pooler_levels(read.pooler, boxes) for read, boxes, _ in reads]
     for i in range(len(reads[0][1])):

@@ -50,12 +50,12 @@ class SaliencyHead(nn.Module):
     ):
         """
         Args:
-            class_target: what the class map explains, see :func:`instance_targets`.
+            class_target: target of the class map, one of :func:`instance_targets`.
             target_class: index of the class to explain; -1: the predicted one of each detection.
             score_thresh: detections with a score above this are explained.
             max_instances: at most this many of them, best scores first; 0: all.
             classes: numbers of the classes whose detections are explained; empty: all.
-            seed: of everything random in the method.
+            seed: decides everything random in the method.
             mask_output: also explain the mask of each detection of a Mask R-CNN: the field
                 ``pred_mask_saliency``, with a map of the mean mask logit inside of the predicted
                 mask. Doubles the work.

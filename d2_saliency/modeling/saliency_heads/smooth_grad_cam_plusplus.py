@@ -114,7 +114,6 @@ def _powers(parts: List[FeatureWindow]) -> List[FeatureWindow]:
     Windows of g, g^2 and g^3 of a detection in place of g, which on a level is the sum of all
     parts.
     """
-    joined = (
-        (part, part.gradient.float()) for part in joined_windows(parts)
-    )  # g^3 underflows in half precision
+    # g^3 underflows in half precision.
+    joined = ((part, part.gradient.float()) for part in joined_windows(parts))
     return [part._replace(gradient=torch.cat([g, g**2, g**3])) for part, g in joined]
