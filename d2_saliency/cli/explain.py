@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, List, Optional, Tuple
 
+from ..utils.text import printable
 from .arguments import DEMO_IMAGES, add_class_names_argument, add_explainer_arguments, natural
 
 if TYPE_CHECKING:
@@ -156,10 +157,11 @@ def explain(args: argparse.Namespace) -> int:
     failed = explain_images(explain, paths, methods, args.output, measure, args.panels)
     if failed:
         print(
-            f"{failed} of {len(paths)} images failed: see {Path(args.output) / 'errors.json'}",
+            f"{failed} of {len(paths)} images failed: see "
+            f"{printable(str(Path(args.output) / 'errors.json'))}",
             file=sys.stderr,
         )
-    print(f"Report: {Path(args.output) / 'index.html'}")
+    print(f"Report: {printable(str(Path(args.output) / 'index.html'))}")
     return 1 if failed else 0
 
 

@@ -5,7 +5,9 @@ y_min, x_max, y_max).
 
 import argparse
 from functools import partial
+from typing import NoReturn
 
+from ..utils.text import printable
 from ..version import __version__
 from . import app, compare, evaluate, explain, report
 from .list_methods import list_methods
@@ -27,6 +29,13 @@ examples:
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says of words that it does not know what can be printed: they may be names of files."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
+
+
 def main() -> int:
     args = parse_args()
     command = COMMANDS[args.command]
@@ -36,9 +45,7 @@ def main() -> int:
 
 def parse_args() -> argparse.Namespace:
     raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        prog="d2-saliency", description=__doc__, epilog=EXAMPLES, formatter_class=raw
-    )
+    parser = _Parser(prog="d2-saliency", description=__doc__, epilog=EXAMPLES, formatter_class=raw)
     parser.add_argument("--version", action="version", version=f"d2_saliency {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, module in COMMANDS.items():

@@ -8,6 +8,8 @@ explained again, and no detector is needed.
 import argparse
 from pathlib import Path
 
+from ..utils.text import printable
+
 SUMMARY = "write the report of a finished output folder anew"
 RESUMES = False
 EXAMPLES = """
@@ -34,5 +36,5 @@ def run(args: argparse.Namespace) -> int:
 
     setup_terminal()
     for folder in args.folders:
-        print(f"Report: {write_report(folder)}")
+        print(f"Report: {printable(str(write_report(folder)))}")
     return 0

@@ -8,6 +8,7 @@ import sys
 from typing import Callable
 
 from ..utils.files import OutputError
+from ..utils.text import one_line
 
 
 def run_tool(name: str, run: Callable[[], int], resumes: bool = True) -> int:
@@ -25,7 +26,7 @@ def run_tool(name: str, run: Callable[[], int], resumes: bool = True) -> int:
     try:
         return run()
     except (ValueError, OutputError) as e:  # they say what is wrong and what to do
-        print(f"{name}: {' '.join(str(e).split())}", file=sys.stderr)
+        print(f"{name}: {one_line(e)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         go_on = "; give the same command again to go on from here" if resumes else ""

@@ -1,6 +1,7 @@
 """Sets up terminal and config of a command, from the arguments of :mod:`d2_saliency.cli`."""
 
 import argparse
+import copy
 import logging
 import warnings
 from typing import Tuple
@@ -11,6 +12,7 @@ from detectron2.utils.logger import setup_logger
 
 from ..config import add_saliency_config
 from ..data.user_data_sets import register_class_names, register_coco_json
+from ..utils.text import printable
 from .config_files import (
     ConfigError,
     check_opts,
@@ -31,13 +33,32 @@ def setup_terminal() -> None:
     Show what d2_saliency logs, and silence what libraries say that is of no use to the person at
     the terminal.
     """
-    setup_logger(name="d2_saliency").setLevel(logging.INFO)
+    ours = setup_logger(name="d2_saliency")
+    ours.setLevel(logging.INFO)
+    for handler in ours.handlers:
+        if handler.formatter and not isinstance(handler.formatter, _Printable):
+            handler.setFormatter(_Printable(handler.formatter))
     warnings.filterwarnings("ignore", "torch.meshgrid: in an upcoming release", UserWarning)
     warnings.filterwarnings("ignore", ".*torch.jit", FutureWarning)
     # fvcore warns of YAML tags that run code also where that is allowed, as in the model zoo.
     logging.getLogger("fvcore.common.config").addFilter(
         lambda record: "yaml.unsafe_load" not in record.getMessage()
     )
+
+
+class _Printable(logging.Formatter):
+    """Formats as another formatter does; what names of files and classes hold is printable."""
+
+    def __init__(self, formatter: logging.Formatter):
+        super().__init__()
+        self._formatter = formatter
+
+    def format(self, record: logging.LogRecord) -> str:
+        record = copy.copy(record)
+        record.msg, record.args = printable(record.getMessage()), None
+        if record.exc_info:
+            record.exc_text = printable(self._formatter.formatException(record.exc_info))
+        return self._formatter.format(record)
 
 
 def setup_cfg(args: argparse.Namespace) -> Tuple[object, CfgNode, str]:

@@ -21,6 +21,7 @@ from ..evaluation.saliency_evaluator import SaliencyEvaluator
 from ..utils.files import OutputError, check_writable, write_text
 from ..utils.folder_lock import folder_lock
 from ..utils.image_io import read_image
+from ..utils.text import printable
 from .detector_classes import names_for
 from .explainer import DefaultExplainer
 from .guard import image_errors
@@ -60,7 +61,10 @@ def evaluate_dataset(
         logger.info(f"{len(chosen) - len(remaining)} of {len(chosen)} images were done already.")
     mine = remaining[comm.get_rank() :: comm.get_world_size()]
     progress = tqdm(
-        mine, desc=f"evaluating {evaluator.dataset_name}", unit="image", disable=comm.get_rank() > 0
+        mine,
+        desc=f"evaluating {printable(evaluator.dataset_name)}",
+        unit="image",
+        disable=comm.get_rank() > 0,
     )
     with logging_redirect_tqdm([logging.getLogger(__name__.split(".")[0])]):
         for dataset_dict in progress:

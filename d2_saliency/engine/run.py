@@ -19,6 +19,7 @@ from ..utils.files import OutputError, inside
 from ..utils.folder_lock import folder_lock
 from ..utils.image_files import output_names
 from ..utils.image_io import read_image
+from ..utils.text import printable
 from ..visualization import save_panels, write_report
 from .explainer import Explainer
 from .guard import image_errors
@@ -101,7 +102,7 @@ def _explain_files(
                 if not writer.is_done(name, digest)
             ]
             if to_do:
-                progress.set_postfix_str(path.name)
+                progress.set_postfix_str(" ".join(printable(path.name).split()))
                 panels = num_panels is None or i < num_panels
                 if not _explain_file(explainer, path, name, to_do, measure, panels):
                     failed.add(name)

@@ -6,7 +6,7 @@ to write.
 import logging
 import os
 from pathlib import Path
-from typing import BinaryIO, List, Union
+from typing import BinaryIO, List, Tuple, Union
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -27,6 +27,8 @@ Ghostscript runs.
 """
 
 
+BAND = 2**18  # pixels that are converted at once
+ORIENTATION = 274  # tag of EXIF
 WHITE_IS_ZERO = 0  # a value of PHOTOMETRIC_INTERPRETATION
 
 
@@ -43,7 +45,7 @@ def read_image(path: Union[str, Path], format: str = "BGR") -> np.ndarray:
     - Transparent pixels are laid on white.
     - Of an animation or a file of many pages, the first is read.
     - CMYK is converted without its colour profile, as Pillow does.
-    - Grey images of more than 8 bits are scaled, not clipped: see :func:`_to_8_bits`.
+    - Grey images of more than 8 bits are scaled, not clipped: see :func:`_range`.
     - Negatives (TIFFs that say that 0 is white) are shown as positives.
 
     Args:
@@ -69,7 +71,7 @@ def read_image(path: Union[str, Path], format: str = "BGR") -> np.ndarray:
             with Image.open(file, formats=_formats()) as image:
                 image.load()
                 is_negative = _is_negative(image)
-                rgb = _to_rgb(_upright(image, shown), shown, is_negative)
+                return _pixels(_upright(image, shown), shown, is_negative, format)
     except ImageError:
         raise
     except UnidentifiedImageError as e:
@@ -88,8 +90,6 @@ def read_image(path: Union[str, Path], format: str = "BGR") -> np.ndarray:
         raise ImageError(
             f"{shown} is damaged or incomplete ({_first_line(e)}): copy or save it again."
         ) from e
-    pixels = np.asarray(rgb)
-    return np.ascontiguousarray(pixels[:, :, ::-1] if format == "BGR" else pixels)
 
 
 def _formats() -> List[str]:
@@ -131,6 +131,8 @@ def _check_scans(file: BinaryIO, shown: str) -> None:
 
 def _upright(image: Image.Image, shown: str) -> Image.Image:
     try:
+        if image.getexif().get(ORIENTATION, 1) == 1:
+            return image  # exif_transpose would copy it
         return ImageOps.exif_transpose(image)
     except Exception as e:  # a damaged EXIF block (many kinds of error) must not cost the picture
         logger.warning(
@@ -152,37 +154,62 @@ def _is_deep(image: Image.Image) -> bool:
     return image.mode.startswith("I") or image.mode == "F"
 
 
-def _to_rgb(image: Image.Image, shown: str, is_negative: bool) -> Image.Image:
-    if _is_deep(image):
-        grey = _to_8_bits(np.asarray(image), image.mode.startswith("I;"), is_negative)
-        return Image.fromarray(grey).convert("RGB")
-    if image.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        if np.asarray(image.getchannel("A")).min() < 255:
-            logger.info("%s has transparent pixels; they are laid on white.", shown)
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
-
-
-def _to_8_bits(values: np.ndarray, is_16_bits: bool, is_negative: bool) -> np.ndarray:
+def _pixels(image: Image.Image, shown: str, is_negative: bool, format: str) -> np.ndarray:
     """
-    Grey values of more than 8 bits, shape (H, W), as uint8.
+    uint8, (H, W, 3). Bands of rows are converted one by one: copies of a large image in each kind
+    between its own and the last would take many times its memory.
+    """
+    width, height = image.size
+    rows = max(1, BAND // width)
+    bands = [(0, top, width, min(top + rows, height)) for top in range(0, height, rows)]
+    is_deep, has_alpha = _is_deep(image), _has_alpha(image)
+    pixels, is_opaque = np.empty((height, width, 3), np.uint8), True
+    low, high = _range(image, bands) if is_deep else (0.0, 0.0)
+    for band in bands:
+        part = image.crop(band)
+        if is_deep:
+            rgb = _to_8_bits(_values(part), low, high, is_negative)[:, :, None]
+        else:
+            if has_alpha:
+                part = part.convert("RGBA")
+                is_opaque &= part.getchannel("A").getextrema() == (255, 255)
+                part = Image.alpha_composite(Image.new("RGBA", part.size, "white"), part)
+            rgb = np.asarray(part.convert("RGB"))
+        pixels[band[1] : band[3]] = rgb[:, :, ::-1] if format == "BGR" else rgb
+    if not is_opaque:
+        logger.info("%s has transparent pixels; they are laid on white.", shown)
+    return pixels
+
+
+def _has_alpha(image: Image.Image) -> bool:
+    return image.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in image.info
+
+
+def _range(image: Image.Image, bands: List[Tuple[int, int, int, int]]) -> Tuple[float, float]:
+    """
+    What is black and what is white in a grey image of more than 8 bits.
 
     16-bit files have a fixed range, 0..65535. Files of 32-bit integers or floats do not say theirs:
     it is taken to be the smallest of 0..1 (floats only), 0..255 and 0..65535 that holds all values,
-    or else minimum to maximum. Values that are not finite become 0. In a negative, the low end of
-    the range is white.
+    or else minimum to maximum.
     """
-    low, high = 0.0, 65535.0
-    is_float = np.issubdtype(values.dtype, np.floating)
-    values = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    if not is_16_bits:
-        low, high = values.min(), values.max()
-        fitting = [
-            top for top in ((1.0, 255.0, 65535.0) if is_float else (255.0, 65535.0)) if high <= top
-        ]
-        if low >= 0 and fitting:
-            low, high = 0.0, fitting[0]
+    if image.mode.startswith("I;"):
+        return 0.0, 65535.0
+    extremes = [(v.min(), v.max()) for v in (_values(image.crop(band)) for band in bands)]
+    low, high = min(e[0] for e in extremes), max(e[1] for e in extremes)
+    tops = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
+    fitting = [top for top in tops if low >= 0 and high <= top]
+    return (0.0, fitting[0]) if fitting else (float(low), float(high))
+
+
+def _values(image: Image.Image) -> np.ndarray:
+    """Grey values of more than 8 bits, float64, (H, W); those that are not finite become 0."""
+    values = np.asarray(image).astype(np.float64)
+    return np.nan_to_num(values, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _to_8_bits(values: np.ndarray, low: float, high: float, is_negative: bool) -> np.ndarray:
+    """Values of low..high as uint8; in a negative, the low end is white."""
     span = (high - low) or 1.0  # a picture of one value
     above = high - values if is_negative else values - low
     return np.rint(above / span * 255).astype(np.uint8)
