@@ -159,10 +159,7 @@ class CAMHead(SaliencyHead):
     def feature_windows(
         self, detector: Detector, batched_input: Dict, clean: ForwardPass
     ) -> Tuple[Dict, DetectionWindows, Fields]:
-        """
-        Feature maps (1, C, H, W) by name, the windows of gradients of each detection on them, and
-        extra fields.
-        """
+        """Feature maps (1, C, H, W) by name, each detection's windows of gradients, more fields."""
         if self.layer == "auto":
             return clean.features, level_windows(detector, clean, self.class_target)[0], {}
         image = batched_input["image"].detach().float().requires_grad_()
