@@ -9,7 +9,7 @@ import logging
 import os
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, List, Optional, Sequence, Tuple, Type
+from typing import Any, List, Optional, Tuple, Type
 
 import yaml
 from detectron2 import model_zoo
@@ -240,15 +240,3 @@ def zoo_weights(zoo_name: str) -> Optional[str]:
         return model_zoo.get_checkpoint_url(zoo_name)
     except RuntimeError:
         return None
-
-
-def mapper_part(mapper, names: Sequence[str], otherwise):
-    """What a data set mapper calls by one of these names: Detectron2's first, then detrex's."""
-    for name in names:
-        if mapper.get(name) is not None:
-            return mapper[name]
-    logger.warning(
-        f"dataloader.test.mapper of the config has no {' or '.join(names)}: images are explained "
-        f"with {otherwise or 'their own size'}. Add it if the model was trained otherwise."
-    )
-    return otherwise

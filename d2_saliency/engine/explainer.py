@@ -1,27 +1,23 @@
-"""From an image to its explained detections, in the manner of Detectron2's DefaultPredictor."""
+"""Explains one image after the other, in the manner of Detectron2's DefaultPredictor."""
 
-import copy
-from contextlib import contextmanager
 from functools import partial
-from typing import Dict, Iterator, List, Optional, Sequence, Union
+from typing import Dict, List, Optional, Sequence, Union
 
 import numpy as np
 import torch
-from detectron2.config import CfgNode, get_cfg, instantiate
+from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, Instances
 
 from .. import data  # noqa: F401  # registers the data sets of the bundled detectors
 from ..checkpoint.weights import find_weights, load_weights
-from ..config import add_saliency_config
-from ..modeling import SaliencyMixin, build_explainable, explainable
+from ..modeling import SaliencyMixin
 from ..modeling.meta_arch.base import head_of
 from ..modeling.objects import check_boxes, explain_objects
 from ..utils.downloads import Limits
-from ..utils.text import one_line
-from .config_files import ConfigError, mapper_part
 from .detector_classes import names_for
 from .model_checks import check_class, check_pixels
+from .parts import config_errors, from_lazy, from_yaml
 
 
 class DefaultExplainer:
@@ -72,8 +68,8 @@ class DefaultExplainer:
                 a PIXEL_STD of 0.
             WeightsError: the weights cannot be found or read, are another model's, or not finite.
         """
-        with _config_errors(config_file):
-            parts = _from_yaml(cfg) if isinstance(cfg, CfgNode) else _from_lazy(cfg, saliency_cfg)
+        with config_errors(config_file):
+            parts = from_yaml(cfg) if isinstance(cfg, CfgNode) else from_lazy(cfg, saliency_cfg)
         self.weights: str = find_weights(parts["weights"], config_file)
         self.model: SaliencyMixin = parts["model"].eval()
         self.augmentation: T.Augmentation = parts["augmentation"]
@@ -204,51 +200,3 @@ class ObjectExplainer:
 
 Explainer = Union[DefaultExplainer, ObjectExplainer]
 """From an image to explained detections or objects."""
-
-
-@contextmanager
-def _config_errors(config_file: str) -> Iterator[None]:
-    """Turn the many kinds of error that building a model raises into a ConfigError."""
-    try:
-        yield
-    except ValueError:  # says what to do: ours
-        raise
-    except Exception as e:
-        raise ConfigError(
-            f"No model can be built from the config {config_file!r}: {type(e).__name__}: "
-            f"{one_line(e)}"
-        ) from e
-
-
-def _from_yaml(cfg: CfgNode) -> Dict:
-    return {
-        "model": build_explainable(cfg),
-        "weights": cfg.MODEL.WEIGHTS,
-        "download": cfg.MODEL.SALIENCY_HEAD.DOWNLOAD,
-        "augmentation": T.ResizeShortestEdge(
-            [cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST
-        ),
-        "input_format": cfg.INPUT.FORMAT,
-        "data_set": next(iter(cfg.DATASETS.TEST), None),
-    }
-
-
-def _from_lazy(cfg, saliency_cfg: Optional[CfgNode]) -> Dict:
-    if saliency_cfg is None:
-        saliency_cfg = get_cfg()
-        add_saliency_config(saliency_cfg)
-    device = saliency_cfg.MODEL.DEVICE
-    description = copy.copy(cfg.model)
-    if "device" in description:  # detrex's, which is "cuda"
-        description.device = device
-    mapper, names = cfg.dataloader.test.mapper, cfg.dataloader.test.dataset.names
-    return {
-        "model": explainable(instantiate(description).to(device), saliency_cfg),
-        "weights": saliency_cfg.MODEL.WEIGHTS or cfg.train.init_checkpoint,
-        "download": saliency_cfg.MODEL.SALIENCY_HEAD.DOWNLOAD,
-        "augmentation": T.AugmentationList(
-            list(instantiate(mapper_part(mapper, ("augmentations", "augmentation"), [])))
-        ),
-        "input_format": mapper_part(mapper, ("image_format", "img_format"), "BGR"),
-        "data_set": names if isinstance(names, str) else next(iter(names), None),
-    }

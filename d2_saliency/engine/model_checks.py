@@ -1,10 +1,9 @@
 """Checks a model before its first image, so that a run fails at once and not image by image."""
 
-from typing import Optional
-
 from torch import nn
 
 from .config_files import ConfigError
+from .detector_classes import num_classes
 
 
 def check_pixels(model: nn.Module) -> None:
@@ -33,13 +32,7 @@ def check_class(model: nn.Module, label: int, what: str = "") -> None:
     Raises:
         ValueError: the model is known not to have it.
     """
-    count = _num_classes(model)
+    count = num_classes(model)
     if label < 0 or (count is not None and label >= count):
         known = f"the model has the classes 0 to {count - 1}" if count else "classes begin at 0"
         raise ValueError(f"{what}There is no class {label}: {known}.")
-
-
-def _num_classes(model: nn.Module) -> Optional[int]:
-    """None if the model does not say."""
-    count = getattr(getattr(model, "roi_heads", model), "num_classes", None)
-    return count if isinstance(count, int) else None

@@ -20,12 +20,11 @@ from ..forward_pass import ForwardPass
 from ..raw_outputs import RawOutputs, class_probability, clipped, target_iou
 from ..targets import check_classes, differentiable_targets
 from .base import SaliencyMixin
+from .dense_provenance import PROVENANCE, distance_to_outputs, trace
 from .dense_windows import cut_windows, receptive_radius
 
 # Shape shorthand: H, W a level's size in cells, A anchors per cell, K classes, R anchors of all
 # levels.
-
-PROVENANCE = ("level", "anchor_index", "anchor_boxes")
 
 
 class SaliencyDenseMixin(SaliencyMixin):
@@ -104,26 +103,14 @@ class SaliencyDenseMixin(SaliencyMixin):
             for (logits, deltas, *others), a in zip(per_level, anchors):
                 scores = self.class_probs(logits[b], *(x[b] for x in others))
                 boxes = self.box2box_transform.apply_deltas(deltas[b], a.tensor)
-                distances.append(_distance_to_outputs(instances, scores, boxes))
-            self._set_provenance(instances, distances, anchors)
+                distances.append(distance_to_outputs(instances, scores, boxes))
+            if not trace(instances, distances, anchors):
+                raise RuntimeError(
+                    f"{type(self).__name__} returns scores that are none of its head's, so its "
+                    "detections cannot be traced to anchors; explain it with META_ARCHITECTURE: "
+                    "SaliencyGeneric."
+                )
         return found
-
-    def _set_provenance(
-        self, instances: Instances, distances: List[Tensor], anchors: List[Boxes]
-    ) -> None:
-        """The anchor of the smallest of the distances (N, R_l) on each level."""
-        nearest = [d.min(dim=1) for d in distances]
-        distance, instances.level = torch.stack([n.values for n in nearest]).min(dim=0)
-        if distance.isinf().any():
-            raise RuntimeError(
-                f"{type(self).__name__} returns scores that are none of its head's, so its "
-                "detections cannot be traced to anchors; explain it with META_ARCHITECTURE: "
-                "SaliencyGeneric."
-            )
-        index = torch.stack([n.indices for n in nearest])
-        instances.anchor_index = index.gather(0, instances.level[None])[0]
-        first = torch.tensor([0, *(len(a) for a in anchors)], device=index.device).cumsum(0)
-        instances.anchor_boxes = Boxes.cat(anchors)[first[instances.level] + instances.anchor_index]
 
     def _per_anchor(self, predictions: List[List[Tensor]]) -> List[List[Tensor]]:
         """Each prediction of each level, (B, A * size, H, W) -> (B, H * W * A, size)."""
@@ -275,19 +262,3 @@ class SaliencyDenseMixin(SaliencyMixin):
             per_anchor = layer(hidden[subnet]).unflatten(1, (-1, size))  # (n, A, size, h, w)
             values.append(per_anchor[which, index % per_anchor.shape[1], :, rows, columns])
         return values
-
-
-def _distance_to_outputs(instances: Instances, scores: Tensor, boxes: Tensor) -> Tensor:
-    """
-    Measure how far each of N detections is from the output of each of R anchors, to find the anchor
-    it came from.
-
-    Detections are copies of anchors' outputs, so one distance is 0, or as small as rounding;
-    anchors with another score for the detection's class are out of the question.
-
-    Returns:
-        Tensor: (N, R), in pixels; inf where the scores differ.
-    """
-    same_score = (scores.T[instances.pred_classes] - instances.scores[:, None]).abs() < 1e-6
-    distance = torch.cdist(instances.pred_boxes.tensor, boxes, p=1)
-    return distance.masked_fill(~same_score, float("inf"))
