@@ -1,4 +1,4 @@
-"""What travels with a detection: the names of its five outputs and its five saliency maps."""
+"""Holds what travels with a detection: the names of its five outputs and its five saliency maps."""
 
 from typing import Callable, ClassVar, List, Optional, Sequence, Tuple, Union
 
@@ -136,7 +136,7 @@ class SaliencyMaps:
 
     def _repr_png_(self) -> Optional[bytes]:
         """
-        What Jupyter shows: the maps of the first detections. ``visualization.show`` lays them on
+        Draw for Jupyter the maps of the first detections. ``visualization.show`` lays them on
         their picture.
         """
         return None if SaliencyMaps.draw is None else SaliencyMaps.draw(self)

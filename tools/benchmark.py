@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """
-What explanations cost, beside one stock inference and beside what a user would pick instead, in
-interleaved runs.
+Measure what explanations cost, beside one stock inference and beside what a user would pick
+instead, in interleaved runs.
 
 A Faster R-CNN R50-FPN with random weights detects 50 objects in an image of noise. Each of our rows
 is the whole call, detection included. Rows of captum, pytorch-grad-cam, ODAM's way and ODSmoothGrad

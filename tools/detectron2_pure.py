@@ -1,6 +1,5 @@
 """
-How install_detectron2.py makes the wheel ``detectron2==0.6+pure`` from the sdist of Detectron2
-v0.6.
+Makes the wheel ``detectron2==0.6+pure`` from the sdist of Detectron2 v0.6.
 
 The recipe is the data at the top: which files to change and why. It needs nothing but the standard
 library, and the same sdist gives the same wheel, byte for byte.

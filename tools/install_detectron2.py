@@ -136,7 +136,7 @@ def pip(*args: str) -> None:
 
 
 def ask_pip(*args: str) -> str:
-    """What pip answers, empty if it fails."""
+    """Ask pip; the answer is empty if it fails."""
     result = subprocess.run(
         [sys.executable, "-m", "pip", *args], capture_output=True, text=True, check=False
     )

@@ -1,6 +1,7 @@
 #!/usr/bin/env python
 """
-How many masks D-RISE needs: faithfulness against the number of masks, for several estimators.
+Measure how many masks D-RISE needs: faithfulness against the number of masks, for several
+estimators.
 
 The bundled RetinaNet on the first planted_val scenes with five objects, at three quarters of their
 size. The weights of all masks are computed once (in bfloat16) and kept in --work-dir; every
@@ -152,7 +153,7 @@ def estimate(name: str, weights: Dict[int, Tensor], num_masks: int, scene: Scene
 
 def measure(model: torch.nn.Module, scene: Scene, maps: Tensor) -> List[Dict]:
     """
-    For each detection its areas under the curves and its cause energy, nan if it is of no object.
+    Measure areas under curves and cause energy of each detection, nan if it is of no object.
     """
     instances = Instances(
         scene.original_size,
@@ -205,7 +206,7 @@ def print_table(records: Records) -> None:
 
 def print_differences(records: Records) -> None:
     """
-    Of the same detections: each estimator with its masks, less the plain mean of the most masks.
+    Print each estimator less the plain mean of the most masks, of the same detections.
     """
     columns = [*CURVES, *CAUSES[:2]]
     most, reference = max(records["mean"].items())

@@ -47,7 +47,7 @@ WEIGHTS = ROOT / "demo" / "weights"
 
 class Start(NamedTuple):
     """
-    What a detector's training starts from: the tensors of a weight file, where names and shapes are
+    A start of training: the tensors of a weight file, where names and shapes are
     its own.
 
     Attributes:

@@ -44,7 +44,7 @@ PROGRESS = gr.Progress()  # gradio gives each call one of its own in the place o
 
 class Events:
     """
-    What the page's buttons do. Visitors' images and maps are in their :class:`Session`, never here.
+    Answers the page's buttons. Visitors' images and maps are in their :class:`Session`, never here.
 
     Args:
         folder: for files of visitors: uploads that wait to be read, and what they download.

@@ -66,7 +66,7 @@ class Gate:
             await PlainTextResponse(refused, 403)(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> Optional[str]:
-        """What is wrong with the names in a request."""
+        """Say what is wrong with the names in a request."""
         if self.names is None:
             return None
         hosts, origins = _values(scope, b"host"), _values(scope, b"origin")

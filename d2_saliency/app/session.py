@@ -177,7 +177,7 @@ def read_box(corners: object, size: Tuple[int, int]) -> Tuple[float, float, floa
 def detect(
     detector: Detector, session: Session, name: str, on_pass: Callable[[], None]
 ) -> Instances:
-    """What the detector finds in the visitor's image and would explain, best scores first."""
+    """Detect what the detector would explain in the visitor's image, best scores first."""
     if name not in session.detections:
         with detector.watched(on_pass) as explainer, torch.no_grad():
             explainer.model.saliency_head = None  # stock inference

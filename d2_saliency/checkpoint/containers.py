@@ -93,7 +93,7 @@ def _starts(name: str) -> List[int]:
 
 
 def _paths(content: Dict[str, Any]) -> List[Tuple[str, ...]]:
-    """Where a model may be, the best place first."""
+    """List the places of a model, the best first."""
     known = [name for name in CONTAINERS if isinstance(content.get(name), dict)]
     # A container of another name holds a model if its names are those of modules in modules.
     others = [

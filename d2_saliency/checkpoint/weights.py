@@ -140,7 +140,7 @@ def _describe(incompatible, num_parameters: int) -> Optional[str]:
 
 
 def _not_finite(model: nn.Module) -> Optional[str]:
-    """With such a tensor a detector finds nothing, and says nothing."""
+    """Name a tensor with which a detector finds nothing, and says nothing."""
     parameters = {name for name, _ in model.named_parameters()}
     for name, tensor in model.state_dict().items():
         # Infinity is at home in other buffers, such as masks of attention.

@@ -20,7 +20,7 @@ DEMO_IMAGES = bundled("demo/images")
 
 
 def _default(name: str) -> Any:
-    """Of a key of ``MODEL.SALIENCY_HEAD``."""
+    """Show the default of a key of ``MODEL.SALIENCY_HEAD``."""
     return KEYS[f"MODEL.SALIENCY_HEAD.{name}"].default
 
 
@@ -199,7 +199,7 @@ def add_class_names_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def add_data_set_arguments(parser: argparse.ArgumentParser) -> None:
-    """How much of a data set is judged, and by which processes."""
+    """Add arguments: how much of a data set is judged, and by which processes."""
     parser.add_argument(
         "--num-images",
         type=int,

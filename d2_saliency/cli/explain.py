@@ -182,7 +182,7 @@ def _targets(args: argparse.Namespace) -> List[Tuple[List[float], str]]:
 
 
 def _measure(explainer, saliency_cfg, args: argparse.Namespace) -> Optional["DetectionMetrics"]:
-    """What measures the maps, if anything is to."""
+    """Build what measures the maps, if anything is to."""
     from ..engine.detection_metrics import DetectionMetrics
 
     if args.metrics is None:

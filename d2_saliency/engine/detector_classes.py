@@ -44,7 +44,7 @@ def names_for(model: nn.Module, data_set: Optional[str]) -> Optional[List[str]]:
 
 
 def num_classes(model: nn.Module) -> Optional[int]:
-    """How many classes a detector tells apart; None if its architecture is not known."""
+    """Count a detector's classes; None if its architecture is not known."""
     if isinstance(model, SaliencyGenericMixin):
         return None
     return getattr(model, "num_classes", None) or getattr(model.roi_heads, "num_classes", None)

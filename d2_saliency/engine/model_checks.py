@@ -8,7 +8,7 @@ from .detector_classes import num_classes
 
 def check_pixels(model: nn.Module) -> None:
     """
-    With such values a detector finds nothing, and says nothing.
+    Refuse values with which a detector finds nothing, and says nothing.
 
     Raises:
         ConfigError: PIXEL_MEAN is not finite, or PIXEL_STD is not finite and above 0.

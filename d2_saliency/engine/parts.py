@@ -67,7 +67,7 @@ def from_lazy(cfg, saliency_cfg: Optional[CfgNode]) -> Dict:
 
 
 def _mapper_part(mapper, names: Sequence[str], otherwise):
-    """What a data set mapper calls by one of these names: Detectron2's first, then detrex's."""
+    """Find a part of a mapper by one of its names: Detectron2's first, then detrex's."""
     for name in names:
         if mapper.get(name) is not None:
             return mapper[name]

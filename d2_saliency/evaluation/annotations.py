@@ -41,7 +41,7 @@ def check_objects(record: Dict[str, Any]) -> None:
 
 
 def annotated_keys(records: Iterable[Dict[str, Any]]) -> Set[str]:
-    """What the objects of a data set's images are annotated with, some of them at least."""
+    """List what at least some objects of a data set's images are annotated with."""
     return {
         key
         for record in records

@@ -11,7 +11,7 @@ ImageKey = Tuple[str, str]
 
 
 def image_key(image: Mapping[str, Any]) -> ImageKey:
-    """Of a data set's dict, of a model's input, or of a record."""
+    """Make the key of a data set's dict, of a model's input, or of a record."""
     return str(image["image_id"]), str(image.get("file_name", ""))
 
 

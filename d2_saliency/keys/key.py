@@ -73,12 +73,12 @@ def did_you_mean(word: Any, names: Iterable[str]) -> str:
 
 
 def is_index(value: Any) -> bool:
-    """Whether a value is the number of a channel, a row or a column."""
+    """Say whether a value is the number of a channel, a row or a column."""
     return type(value) is int and 0 <= value <= LARGEST
 
 
 def is_cell(value: Any) -> bool:
-    """Whether a value is a cell [y, x] of a feature map."""
+    """Say whether a value is a cell [y, x] of a feature map."""
     return isinstance(value, (list, tuple)) and len(value) == 2 and all(map(is_index, value))
 
 

@@ -87,5 +87,5 @@ def warn_of_zeros(layer: str, maps: Sequence[Tensor]) -> None:
 
 
 def _is_map(output: Any) -> bool:
-    """Of one image: what poolers make has an item for each detection, and no place in it."""
+    """Say whether this is the map of one image: what poolers make has an item a detection."""
     return isinstance(output, Tensor) and output.dim() == 4 and len(output) == 1

@@ -49,7 +49,8 @@ class _SparseConvolutions(TorchFunctionMode):
 
 def _computed_again() -> bool:
     """
-    Whether what is computed may be computed again in the backward pass (torch.utils.checkpoint).
+    Say whether what is computed may be computed again in the backward pass
+    (torch.utils.checkpoint).
 
     That happens outside of the mode and has to save the same tensors, so such convolutions are left
     as they are. Torch shows it by the hooks for saved tensors that a checkpoint sets; old versions

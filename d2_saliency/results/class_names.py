@@ -1,4 +1,4 @@
-"""What classes are called."""
+"""Says what classes are called."""
 
 from typing import Optional, Sequence
 

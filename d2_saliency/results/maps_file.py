@@ -80,9 +80,9 @@ def _packed(saliency: SaliencyMaps) -> Dict[str, Any]:
 
 def load_maps(path: Union[str, Path], run: str = "") -> Instances:
     """
-    What :func:`save_maps` saved, with the fields pred_boxes, scores, pred_classes, pred_saliency
-    and, if they were there, num_matched, num_samples and pred_mask_saliency. Maps are float32,
-    exact to 0.05 % (values above 6e-5 of a map's peak).
+    Read what :func:`save_maps` saved, with the fields pred_boxes, scores, pred_classes,
+    pred_saliency and, if they were there, num_matched, num_samples and pred_mask_saliency. Maps are
+    float32, exact to 0.05 % (values above 6e-5 of a map's peak).
 
     Args:
         run: digest of the run that is to have made them; "": any. Files of before, which do not

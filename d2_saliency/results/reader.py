@@ -18,7 +18,8 @@ class ResultsError(ValueError):
 
 def load_results(output_dir: Union[str, Path]) -> Dict[str, Any]:
     """
-    What results.json and errors.json say, in the form of the present schema (see :mod:`.results`).
+    Read what results.json and errors.json say, in the form of the present schema (see
+    :mod:`.results`).
 
     Paths are added, relative to the folder: "picture" to each image, and "maps" to each detection,
     the file that :func:`d2_saliency.results.maps_file.load_maps` reads; and "run" to each

@@ -39,7 +39,7 @@ def text_or_none(value: Any) -> bool:
 
 
 def values(value: Any) -> bool:
-    """What an evaluator notes of a metric: a number, or numbers of a curve."""
+    """Check what an evaluator notes of a metric: a number, or numbers of a curve."""
     return number_or_none(value) or (isinstance(value, list) and all(map(number_or_none, value)))
 
 
@@ -95,7 +95,7 @@ JUDGED_RECORDS = ({"num_objects": integer, "detections": [JUDGED]}, {"error": te
 
 def misfit(value: Any, shape: Any, where: str = "") -> Optional[str]:
     """
-    Where a value of JSON differs from a shape, e.g. "detections[3].box"; None where it fits.
+    Say where a value of JSON differs from a shape, e.g. "detections[3].box"; None where it fits.
 
     Args:
         shape: a function value -> whether it fits; [shape of all items]; (shape of each item, ...);
@@ -134,7 +134,7 @@ def fits_one(value: Any, shapes: Tuple[Any, ...]) -> bool:
 
 
 def is_file_name(name: str) -> bool:
-    """Whether a text names a file in a folder: that of a stranger may lead out of it."""
+    """Say whether a text names a file in a folder: a stranger's may lead out of it."""
     try:
         length = len(os.fsencode(name))
     except UnicodeError:

@@ -63,8 +63,8 @@ class ResultsWriter:
 
     def is_done(self, name: str, digest: str) -> bool:
         """
-        Whether the outputs of image ``name`` are complete, undamaged, and made by this config from
-        this input.
+        Say whether the outputs of image ``name`` are complete, undamaged, and made by this config
+        from this input.
 
         Args:
             digest: from :meth:`RecordStore.input_digest` of ``records``.

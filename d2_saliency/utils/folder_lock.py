@@ -77,7 +77,9 @@ def _acquire(path: Path) -> int:
 
 
 def _kernel_lock(lock: int) -> bool:
-    """Whether the kernel keeps locks of this file; BlockingIOError if another process has it."""
+    """
+    Say whether the kernel keeps locks of this file; BlockingIOError if another process has it.
+    """
     try:
         import fcntl
 

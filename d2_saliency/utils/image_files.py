@@ -1,4 +1,4 @@
-"""Which image files to read, and under which names to write what comes of them."""
+"""Finds the image files to read, and names for what is made of them."""
 
 import glob
 import itertools

@@ -1,6 +1,5 @@
 """
-Any photo a person has -> the uint8 array a detector wants; which files to read; under which names
-to write.
+Reads any photo a person has as the uint8 array that a detector wants.
 """
 
 import logging
@@ -143,7 +142,7 @@ def _upright(image: Image.Image, shown: str) -> Image.Image:
 
 def _is_negative(image: Image.Image) -> bool:
     """
-    Whether 0 is white. Pillow turns TIFFs of up to 8 bits itself, and none of more; once it has
+    Say whether 0 is white. Pillow turns TIFFs of up to 8 bits itself, and none of more; once it has
     rotated an image, the tag is lost.
     """
     tags = getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
@@ -187,7 +186,7 @@ def _has_alpha(image: Image.Image) -> bool:
 
 def _range(image: Image.Image, bands: List[Tuple[int, int, int, int]]) -> Tuple[float, float]:
     """
-    What is black and what is white in a grey image of more than 8 bits.
+    Find what is black and what is white in a grey image of more than 8 bits.
 
     16-bit files have a fixed range, 0..65535. Files of 32-bit integers or floats do not say theirs:
     it is taken to be the smallest of 0..1 (floats only), 0..255 and 0..65535 that holds all values,

@@ -1,4 +1,4 @@
-"""Whether our gradients and captum's are the same map, with the same noise."""
+"""Compares our gradients with captum's, with the same noise."""
 
 import torch
 

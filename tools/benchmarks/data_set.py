@@ -71,8 +71,8 @@ def overhead(
 
 def images_per_second(root: Path, num_processes: int, num_images: int) -> float:
     """
-    How fast ``--eval-only`` judges ODSmoothGrad's maps on ``planted_val``, one thread each, without
-    the start.
+    Measure how fast ``--eval-only`` judges ODSmoothGrad's maps on ``planted_val``, one thread each,
+    without the start.
 
     A run of two images for each process is taken off one of ``num_images``.
     """

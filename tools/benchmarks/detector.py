@@ -1,5 +1,5 @@
 """
-What is explained in the benchmarks: a stock Faster R-CNN R50-FPN with random weights, and an image
+Builds what the benchmarks explain: a stock Faster R-CNN R50-FPN with random weights, and an image
 of noise.
 """
 

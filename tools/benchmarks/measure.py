@@ -83,7 +83,7 @@ def machine() -> str:
 
 
 def in_new_process(function: Callable, *args) -> float:
-    """What a function of a module returns in a process of its own: peaks of memory never fall."""
+    """Call a function of a module in a process of its own: peaks of memory never fall."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
         return process.submit(function, *args).result()
 

@@ -1,4 +1,6 @@
-"""What a user would pick instead: captum, pytorch-grad-cam, plain autograd, and ODAM's own way."""
+"""
+Runs what a user would pick instead: captum, pytorch-grad-cam, plain autograd, and ODAM's own way.
+"""
 
 from typing import List
 from unittest import mock

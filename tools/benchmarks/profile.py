@@ -1,4 +1,4 @@
-"""Which kinds of operators take the time of a call, by torch.profiler."""
+"""Finds the operators that take the time of a call, by torch.profiler."""
 
 from typing import Callable, Dict
 

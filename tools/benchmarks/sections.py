@@ -79,7 +79,7 @@ def cam_memory(name: str, device: str) -> float:
 
 
 def gradient_rows(bench: Bench, num_detections: int, large: bool = False) -> Dict[str, Measure]:
-    """On a large image, the ways for small objects, too, and not the slowest one."""
+    """Add the ways for small objects on a large image, and leave out the slowest one."""
     rows = {STOCK: gradients.stock(bench)}
     for name, options in gradients.FAST.items():
         if not (large and options is gradients.PLAIN):

@@ -1,4 +1,4 @@
-"""From a built model to one that explains itself."""
+"""Makes a built model explain itself."""
 
 import logging
 from typing import Any, Optional, Tuple, Type

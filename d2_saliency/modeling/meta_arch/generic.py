@@ -164,7 +164,7 @@ class SaliencyGenericMixin(SaliencyMixin):
 
 
 def _padded_size(instances: List[Instances]) -> Tuple[int, int]:
-    """What an unknown model pads to is not known: the size of the largest image stands for it."""
+    """Take the largest image's size: the padding of an unknown model is not known."""
     heights, widths = zip(*(i.image_size for i in instances))
     return max(heights), max(widths)
 

@@ -1,4 +1,4 @@
-"""Which of the known kinds of detectors a model is, and why it is of none."""
+"""Says which of the known kinds of detectors a model is, and why it is of none."""
 
 from typing import Any, Dict, List, NamedTuple, Tuple, Type
 
@@ -50,12 +50,12 @@ def treat_as(cls: type, kind: str) -> None:
 
 
 def asked_kind(model: nn.Module) -> str:
-    """What :func:`treat_as` says of a model's class, or ""."""
+    """Find what :func:`treat_as` says of a model's class, or ""."""
     return next((_treated_as[c] for c in type(model).__mro__ if c in _treated_as), "")
 
 
 def mixin_of(model: nn.Module) -> Tuple[Type[SaliencyMixin], str]:
-    """What explains a model, and why its architecture is unknown; "" where it is known."""
+    """Find what explains a model, and why its architecture is unknown; "" where it is known."""
     for kind in KINDS.values():
         if isinstance(model, kind.base):
             why = "; ".join(_own(model, kind.base, kind.methods) + _names(model, kind.base))
@@ -66,7 +66,7 @@ def mixin_of(model: nn.Module) -> Tuple[Type[SaliencyMixin], str]:
 
 
 def mixin_for(model: nn.Module, kind: str) -> Type[SaliencyMixin]:
-    """What explains a model that is to be treated as a kind; ValueError where that cannot be."""
+    """Find what explains a model as a kind; ValueError where that cannot be."""
     base, mixin, _ = _kind(kind)
     if not isinstance(model, base):
         raise ValueError(
@@ -87,7 +87,7 @@ def _kind(name: str) -> Kind:
 
 
 def _own(module: nn.Module, base: type, methods: Tuple[str, ...]) -> List[str]:
-    """Which methods are not those of ``base``: who replaced one may do anything."""
+    """List methods that are not those of ``base``: who replaced one may do anything."""
     found = []
     for name in methods:
         if name in vars(module):

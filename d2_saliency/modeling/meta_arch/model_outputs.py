@@ -1,4 +1,6 @@
-"""What a model of unknown architecture returned: checked, with boxes, in pixels of its input."""
+"""
+Holds what a model of unknown architecture returned: checked, with boxes, in pixels of its input.
+"""
 
 import logging
 from functools import cache
@@ -16,7 +18,7 @@ FIELDS = ("pred_boxes", "scores", "pred_classes")
 
 def checked_results(results: Any, batched_inputs: List[Dict], model: str) -> List[Dict]:
     """
-    What a model returned for some images, if it can be understood.
+    Check what a model returned for some images.
 
     Where all boxes are empty and there are masks, as of Mask2Former, boxes are made of the masks.
 

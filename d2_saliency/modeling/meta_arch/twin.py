@@ -36,7 +36,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def _twin(value: Any, known: Dict[int, Any]) -> Any:
-    """What takes the place of a value: itself, unless there is a module in it."""
+    """Make what takes the place of a value: itself, unless there is a module in it."""
     if id(value) in known:
         return known[id(value)]
     if isinstance(value, nn.Module) and not isinstance(value, torch.jit.ScriptModule):
