@@ -39,11 +39,15 @@ def match_repeated(
     Unlike :func:`match_instances` it also compares scores, so that equal boxes of one class, which
     a detector without NMS may output, are told apart. Among all one-to-one matchings of pairs of
     the same class, with an IoU above ``iou_thresh`` and scores that differ by at most
-    ``score_tol``, the one with the largest sum of IoUs minus differences of scores is taken.
+    ``score_tol``, the one with the largest sum of IoUs minus differences of scores is taken. The
+    IoU of equal boxes counts as 1, also where they have no area.
 
     Args and returns: as for :func:`match_instances`; both sides also have ``scores``.
     """
-    iou = _iou(reference, candidates)
+    same_class = reference.pred_classes[:, None].cpu() == candidates.pred_classes[None, :].cpu()
+    boxes, others = (i.pred_boxes.tensor.detach().cpu() for i in (reference, candidates))
+    equal = (boxes[:, None] == others[None]).all(dim=2) & same_class
+    iou = torch.where(equal, 1.0, _iou(reference, candidates))
     change = (reference.scores[:, None] - candidates.scores[None]).detach().abs().cpu()
     similar = (iou > iou_thresh) & (change <= score_tol)
     return _pairs(torch.where(similar, iou - change, 0.0), reference)

@@ -67,12 +67,20 @@ def app(tmp_path):
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "d2_saliency.cli", "app", "--port", str(port)]
     with open(tmp_path / "log", "w") as log:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=log, stderr=log, preexec_fn=hear_signals
+        )
     try:
         yield SimpleNamespace(process=process, folder=tmp_path)
     finally:
         process.kill()
         process.wait()
+
+
+def hear_signals():
+    """What runs the tests may ignore these, as a shell's background jobs do, and pass that on."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def visit(app):

@@ -155,7 +155,7 @@ class TestBases:
 
     @pytest.mark.parametrize(
         "content",
-        [b"A: [1", b"\xff", b"NOPE: 1\nVERSION: 2", b"text", b"<html>\n<b>login</b>", b""],
+        [b"A: [1", b"\xff", b"MODEL: {NOPE: 1}\nVERSION: 2", b"text", b"<html>\n<b>login</b>", b""],
     )
     def test_what_cannot_be_used_is_fetched_again(
         self, file_server, download_cache, config, content

@@ -46,7 +46,7 @@ def as_map(items):
         ("{" * N, f"{MAX_DEPTH} deep"),
         (repeated(as_list), f"{MAX_VALUES} values"),
         (repeated(as_map), f"{MAX_VALUES} values"),
-        ("a: &a [*a]", "does not fit|cannot be read"),
+        ("MODEL: {MASK_ON: &a [*a]}", "does not fit|cannot be read"),
         ("a: *b", "is not valid YAML"),
         ("SEED: [" + "1, " * (N + 2) + "]", f"{MAX_VALUES} values"),
     ],
