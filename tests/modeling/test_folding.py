@@ -174,8 +174,8 @@ class TestCheck:
         (record,) = (r for r in caplog.records if r.name == folding.__name__)
         assert (
             record.levelno == logging.WARNING
-            and trouble in record.message
-            and "FOLD_NORMS" in record.message
+            and trouble in record.getMessage()
+            and "FOLD_NORMS" in record.getMessage()
         )
         model.saliency_head.fold_norms = False
         assert torch.equal(maps, maps_of_the_best(model, x))
