@@ -39,7 +39,6 @@ def setup_terminal() -> None:
         if handler.formatter and not isinstance(handler.formatter, _Printable):
             handler.setFormatter(_Printable(handler.formatter))
     warnings.filterwarnings("ignore", "torch.meshgrid: in an upcoming release", UserWarning)
-    warnings.filterwarnings("ignore", ".*torch.jit", FutureWarning)
     # fvcore warns of YAML tags that run code also where that is allowed, as in the model zoo.
     logging.getLogger("fvcore.common.config").addFilter(
         lambda record: "yaml.unsafe_load" not in record.getMessage()
@@ -95,8 +94,7 @@ def setup_cfg(args: argparse.Namespace) -> Tuple[object, CfgNode, str]:
     if saliency_cfg.MODEL.SALIENCY_HEAD.DOWNLOAD != limits and not trusted:
         raise ConfigError(
             f"The config '{path}' sets MODEL.SALIENCY_HEAD.DOWNLOAD, the limits of what it may "
-            "fetch. "
-            "Set them with --opts; or, if you trust it, allow that with --trust-config."
+            "fetch. Set them with --opts; or, if you trust it, allow that with --trust-config."
         )
     if zoo_name and not names_weights:
         saliency_cfg.MODEL.WEIGHTS = zoo_weights(zoo_name) or saliency_cfg.MODEL.WEIGHTS

@@ -44,9 +44,8 @@ def match_repeated(
 
     Args and returns: as for :func:`match_instances`; both sides also have ``scores``.
     """
-    same_class = reference.pred_classes[:, None].cpu() == candidates.pred_classes[None, :].cpu()
     boxes, others = (i.pred_boxes.tensor.detach().cpu() for i in (reference, candidates))
-    equal = (boxes[:, None] == others[None]).all(dim=2) & same_class
+    equal = (boxes[:, None] == others[None]).all(dim=2) & _same_class(reference, candidates)
     iou = torch.where(equal, 1.0, _iou(reference, candidates))
     change = (reference.scores[:, None] - candidates.scores[None]).detach().abs().cpu()
     similar = (iou > iou_thresh) & (change <= score_tol)
@@ -56,8 +55,12 @@ def match_repeated(
 def _iou(reference: Instances, candidates: Instances) -> Tensor:
     """(N, M), on the CPU: IoU, 0 for different classes."""
     iou = pairwise_iou(reference.pred_boxes, candidates.pred_boxes).detach().cpu()
-    same_class = reference.pred_classes[:, None].cpu() == candidates.pred_classes[None, :].cpu()
-    return torch.where(same_class, iou, 0.0)
+    return torch.where(_same_class(reference, candidates), iou, 0.0)
+
+
+def _same_class(reference: Instances, candidates: Instances) -> Tensor:
+    """(N, M), boolean, on the CPU."""
+    return reference.pred_classes[:, None].cpu() == candidates.pred_classes[None, :].cpu()
 
 
 def _pairs(similarity: Tensor, reference: Instances) -> Tuple[Tensor, Tensor]:

@@ -57,9 +57,8 @@ def checked_results(results: Any, batched_inputs: List[Dict], model: str) -> Lis
         if size != asked:
             raise ValueError(
                 f"{model} returned detections in an image of {size} pixels, but its input's "
-                "'height' and 'width' ask "
-                f"for {asked}; scale them with detectron2.modeling.detector_postprocess(instances, "
-                "height, width)."
+                f"'height' and 'width' ask for {asked}; scale them with "
+                "detectron2.modeling.detector_postprocess(instances, height, width)."
             )
         if instances.has("pred_masks") and len(instances) and not boxes.nonempty().any():
             instances.pred_boxes = _boxes_of_masks(instances)

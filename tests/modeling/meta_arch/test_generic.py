@@ -10,7 +10,6 @@ import pytest
 import torch
 from detectron2 import model_zoo
 from detectron2.modeling import build_model
-from detectron2.modeling.roi_heads import FastRCNNOutputLayers, StandardROIHeads
 from detectron2.structures import Boxes, Instances, RotatedBoxes
 
 from d2_saliency import explainable
@@ -19,6 +18,7 @@ from d2_saliency.modeling.saliency_heads import DRISE, ODAM, Gradient, ODSmoothG
 from d2_saliency.testing import ToyDetector
 from d2_saliency.utils.image_io import read_image
 from tests.conftest import ROOT
+from tests.modeling.meta_arch.test_kinds import OwnPredictor, OwnRoIHeads
 
 SHARED = ROOT.parent / "shared"
 PHOTO = SHARED / "data/coco/val2017/000000122745.jpg"
@@ -138,16 +138,6 @@ def test_a_black_boxs_detections_are_put_into_the_image_that_was_asked_for():
     assert answer.image_size == (24, 32) and answer.pred_boxes.tensor.tolist() == [
         [2.0, 4.0, 8.0, 10.0]
     ]
-
-
-class OwnRoIHeads(StandardROIHeads):
-    def _forward_box(self, features, proposals):
-        return super()._forward_box(features, proposals)
-
-
-class OwnPredictor(FastRCNNOutputLayers):
-    def inference(self, predictions, proposals):
-        return super().inference(predictions, proposals)
 
 
 @pytest.mark.parametrize(
